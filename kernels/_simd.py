@@ -1,0 +1,70 @@
+"""Bit-level building blocks: 64 comparisons at once, population count, trailing zeros.
+
+numba has no comparison that yields a bit mask, and a loop of shifts does not become one: with these three, finding the runs
+of bright pixels in an image costs one read of it. Under NUMBA_DISABLE_JIT plain numpy twins of the same names stand in.
+"""
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+LANES = 64
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+def _splat(builder, vector_type, scalar):
+    undefined = ir.Constant(vector_type, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
+
+
+@intrinsic
+def _bits_between(typingctx, array, start, low, high):
+    dtype = array.dtype
+    signature = types.uint64(array, types.intp, dtype, dtype)
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(array)(context, builder, args[0]).data
+        vector_type = ir.VectorType(context.get_data_type(dtype), LANES)
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), vector_type.as_pointer())
+        values = builder.load(pointer)
+        values.align = dtype.bitwidth // 8
+        if isinstance(dtype, types.Float):
+            compare = builder.fcmp_ordered
+        else:
+            compare = builder.icmp_signed if dtype.signed else builder.icmp_unsigned
+        from_low = compare(">=", values, _splat(builder, vector_type, args[2]))
+        to_high = compare("<=", values, _splat(builder, vector_type, args[3]))
+        return builder.bitcast(builder.and_(from_low, to_high), _I64)
+
+    return signature, codegen
+
+
+@intrinsic
+def _popcount(typingctx, word):
+    return types.uint64(types.uint64), lambda context, builder, signature, args: builder.ctpop(args[0])
+
+
+@intrinsic
+def _trailing_zeros(typingctx, word):
+    def codegen(context, builder, signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), codegen
+
+
+def _bits_between_numpy(array, start, low, high):
+    values = array[start:start + LANES]
+    return np.packbits((values >= low) & (values <= high), bitorder="little").view(np.uint64)[0]
+
+
+if numba.config.DISABLE_JIT:
+    bits_between = _bits_between_numpy
+    popcount = np.bitwise_count
+
+    def trailing_zeros(word):
+        return np.uint64((int(word) & -int(word)).bit_length() - 1)
+else:
+    bits_between, popcount, trailing_zeros = _bits_between, _popcount, _trailing_zeros

@@ -1,0 +1,219 @@
+"""A first centre without any guess, on a small image: local contrast, shadows, symmetry, and what rings look like in it."""
+
+import numpy as np
+
+from edfast.kernels._jit import jit
+
+
+@jit
+def usable_mean(image, bad, top, bottom, left, right):
+    """Mean of the finite pixels of a block that are not `bad` (which may have no rows), and their number."""
+    total = number = 0.0
+    for y in range(top, bottom):
+        for x in range(left, right):
+            value = np.float64(image[y, x])
+            if value - value == 0.0 and not (bad.shape[0] > 0 and bad[y, x]):
+                total += value
+                number += 1.0
+    return (total / number if number else 0.0), number
+
+
+@jit
+def block_means(image, bad, size, mean, share):
+    """Means of size x size blocks over their usable pixels, and the share of these; `bad` may have no rows.
+
+    Whole rows are added up first, which is as fast as memory; a block whose sum is not finite is looked at pixel by pixel.
+    """
+    height, width = image.shape
+    pixels = image.reshape(-1)
+    columns = np.empty(mean.shape[1] * size, np.float32)
+    sums = np.empty(mean.shape[1], np.float32)
+    for row in range(mean.shape[0]):
+        top, bottom = row * size, min((row + 1) * size, height)
+        columns[:] = np.float32(0)
+        for y in range(top, bottom):
+            line = pixels[y * width:(y + 1) * width]
+            for x in range(line.size):
+                columns[x] += np.float32(line[x])
+        sums[:] = np.float32(0)
+        for k in range(size):
+            for x in range(sums.size):
+                sums[x] += columns[x * size + k]
+        for x in range(sums.size):
+            left, right = x * size, min((x + 1) * size, width)
+            number = np.float64((bottom - top) * (right - left))
+            mean[row, x] = np.float64(sums[x]) / number
+            if bad.shape[0] > 0 or not np.isfinite(sums[x]):
+                mean[row, x], number = usable_mean(image, bad, top, bottom, left, right)
+            share[row, x] = number / (size * size)
+
+
+@jit
+def box_mean(values, weights, radius, out):
+    """Mean of the values over (2 radius + 1)^2 blocks, each with its weight; 0 where the weights sum to nothing."""
+    height, width = values.shape
+    top, bottom = np.zeros(width), np.zeros(width)
+    for y in range(-radius, height):
+        enter, leave = y + radius, y - radius - 1
+        if enter < height:
+            for x in range(width):
+                top[x] += values[enter, x] * weights[enter, x]
+                bottom[x] += weights[enter, x]
+        if leave >= 0:
+            for x in range(width):
+                top[x] -= values[leave, x] * weights[leave, x]
+                bottom[x] -= weights[leave, x]
+        if y < 0:
+            continue
+        t = b = 0.0
+        for x in range(min(radius, width)):
+            t += top[x]
+            b += bottom[x]
+        for x in range(width):
+            if x + radius < width:
+                t += top[x + radius]
+                b += bottom[x + radius]
+            if x - radius - 1 >= 0:
+                t -= top[x - radius - 1]
+                b -= bottom[x - radius - 1]
+            out[y, x] = t / b if b > 1e-6 else 0.0
+
+
+@jit
+def keep_large(flags, least, stack):
+    """Clear the 8-connected regions of `flags` (uint8) with fewer than `least` blocks, in place; `stack` holds all indices."""
+    height, width = flags.shape
+    for y in range(height):
+        for x in range(width):
+            if flags[y, x] != 1:
+                continue
+            flags[y, x], stack[0], end, here = 2, y * width + x, 1, 0
+            while here < end:
+                v, u = stack[here] // width, stack[here] % width
+                here += 1
+                for q in range(max(v - 1, 0), min(v + 2, height)):
+                    for p in range(max(u - 1, 0), min(u + 2, width)):
+                        if flags[q, p] == 1:
+                            flags[q, p], stack[end] = 2, q * width + p
+                            end += 1
+            if end < least:
+                for k in range(end):
+                    flags[stack[k] // width, stack[k] % width] = 0
+    for y in range(height):
+        for x in range(width):
+            flags[y, x] = flags[y, x] != 0
+
+
+@jit(fastmath=True)
+def radius_bins(cx, cy, y, last, bins):
+    """Distance from (cx, cy), rounded to whole blocks and at most `last`, of the blocks of row y."""
+    dy2 = np.float32(y - cy) ** 2
+    for x in range(bins.size):
+        dx = np.float32(x) - np.float32(cx)
+        bins[x] = min(np.int32(np.sqrt(dx * dx + dy2) + np.float32(0.5)), np.int32(last))
+
+
+@jit
+def profile_score(contrast, weights, cx, cy, sums, numbers):
+    """How much of the contrast is a function of the distance from (cx, cy): sum of (sum)^2 / number, less chance."""
+    height, width = contrast.shape
+    sums[:] = 0.0
+    numbers[:] = 0.0
+    last = sums.shape[0] - 1
+    bins = np.empty(width, np.int32)
+    power = count = 0.0
+    for y in range(height):
+        radius_bins(cx, cy, y, last, bins)
+        values, shares = contrast[y], weights[y]
+        for x in range(width):
+            i, w = np.uint32(bins[x]), shares[x]
+            v = values[x] * w
+            sums[i] += v
+            numbers[i] += w
+            power += v * values[x]
+            count += w
+    if power == 0.0:
+        return 0.0
+    score = 0.0
+    for i in range(2, last):
+        if numbers[i] > 6.0:
+            score += sums[i] * sums[i] / numbers[i] * count / power - 1.0
+    return score
+
+
+@jit
+def slope_tensor(contrast, usable, txx, txy, tyy):
+    """Products of the slopes of the contrast, 0 at and beside unusable blocks; their means tell direction and clarity."""
+    height, width = contrast.shape
+    txx[:] = 0.0
+    txy[:] = 0.0
+    tyy[:] = 0.0
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
+            if usable[y, x] > 0.0:
+                gx, gy = contrast[y, x + 1] - contrast[y, x - 1], contrast[y + 1, x] - contrast[y - 1, x]
+                txx[y, x], txy[y, x], tyy[y, x] = gx * gx, gx * gy, gy * gy
+
+
+@jit
+def vote_along(votes, vote, x, y, gx, gy):
+    """Add `vote` to the blocks on the ray from (x, y) along (gx, gy)."""
+    height, width = votes.shape
+    steps = np.inf
+    if gx != 0.0:
+        steps = ((width - x) if gx > 0.0 else -x) / gx
+    if gy != 0.0:
+        steps = min(steps, ((height - y) if gy > 0.0 else -y) / gy)
+    bottom, right = np.float64(height - 1), np.float64(width - 1)
+    for k in range(np.int64(np.ceil(steps))):
+        votes[np.uint32(min(max(y + k * gy, 0.0), bottom)), np.uint32(min(max(x + k * gx, 0.0), right))] += vote
+
+
+@jit
+def radial_votes(txx, txy, tyy, usable, typical, near, votes):
+    """Hough transform: blocks where the slopes agree on a direction vote for all centres on the line along it.
+
+    On a ring that line is a radius, so that all rings vote for one point. The vote grows with the agreement of the slopes and,
+    up to the `typical` power, with their strength.
+    """
+    height, width = txx.shape
+    votes[:] = 0.0
+    for y in range(height):
+        for x in range(width):
+            power, along = txx[y, x] + tyy[y, x], np.hypot(txx[y, x] - tyy[y, x], 2 * txy[y, x])
+            if not usable[y, x] > 0.0 or not along > 0.35 * power:
+                continue
+            vote = (along / power - 0.35) * power / (power + typical)
+            double = (txx[y, x] - tyy[y, x]) / along
+            gx, gy = np.sqrt(max(0.5 + 0.5 * double, 0.0)), np.sqrt(max(0.5 - 0.5 * double, 0.0))
+            if txy[y, x] < 0.0:
+                gy = -gy
+            for side in (-1.0, 1.0):
+                px, py = x + 0.5 + side * near * gx, y + 0.5 + side * near * gy
+                if 0.0 <= px < width and 0.0 <= py < height:
+                    vote_along(votes, vote, px, py, side * gx, side * gy)
+
+
+@jit
+def radial_quantile(values, usable, cx, cy, share, number, out):
+    """Quantile of the usable values at each distance (in blocks) from (cx, cy), NaN for fewer than `number` values."""
+    height, width = values.shape
+    n = out.shape[0]
+    ends, bins, by_bin = np.zeros(n + 1, np.int64), np.empty(height * width, np.int64), np.empty(height * width)
+    for y in range(height):
+        for x in range(width):
+            i = min(np.int64(np.sqrt((x - cx) ** 2 + (y - cy) ** 2) + 0.5), n - 1)
+            bins[y * width + x] = i if usable[y, x] > 0.0 else n
+            if usable[y, x] > 0.0:
+                ends[i + 1] += 1
+    ends = np.cumsum(ends)
+    for k in range(bins.shape[0]):
+        i = bins[k]
+        if i < n:
+            by_bin[ends[i]] = values[k // width, k % width]
+            ends[i] += 1
+    first = 0
+    for i in range(n):
+        part = np.sort(by_bin[first:ends[i]])
+        out[i] = part[np.int64(share * (part.shape[0] - 1))] if part.shape[0] >= number else np.nan
+        first = ends[i]

@@ -1,0 +1,185 @@
+"""Slow, obvious numpy twins of the kernels: what each computes, written so that it can be checked by reading."""
+
+import numpy as np
+
+
+def otsu(image):
+    """Otsu's threshold of the finite pixels: the bin centre that maximises the variance between the two classes."""
+    values = image[np.isfinite(image)]
+    if values.dtype.kind == "f":
+        counts, edges = np.histogram(values, bins=256)
+        centers = (edges[:-1] + edges[1:]) / 2
+    else:
+        centers, counts = np.unique(values, return_counts=True)
+        centers = centers.astype(np.int64)
+    counts = counts.astype(np.float32)
+    best, chosen = -1.0, centers[0]
+    for k in range(counts.size - 1):
+        if counts[:k + 1].sum() and counts[k + 1:].sum():
+            mean1 = np.average(centers[:k + 1], weights=counts[:k + 1])
+            mean2 = np.average(centers[k + 1:], weights=counts[k + 1:])
+            between = float(counts[:k + 1].sum()) * float(counts[k + 1:].sum()) * (mean1 - mean2) ** 2
+            if between > best * (1 + 1e-12):
+                best, chosen = between, centers[k]
+    return chosen
+
+
+def regions(bright, corners):
+    """Lists of (row, column) of the connected regions of `bright`, in raster order of their first pixels."""
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0) and (corners or dy * dx == 0)]
+    left = {(int(y), int(x)) for y, x in np.argwhere(bright)}
+    found = []
+    for y, x in np.argwhere(bright).tolist():
+        if (y, x) not in left:
+            continue
+        left.remove((y, x))
+        region, edge = [], [(y, x)]
+        while edge:
+            y0, x0 = edge.pop()
+            region.append((y0, x0))
+            for dy, dx in steps:
+                near = (y0 + dy, x0 + dx)
+                if near in left:
+                    left.remove(near)
+                    edge.append(near)
+        found.append(sorted(region))
+    return found
+
+
+def largest_region(bright, min_size):
+    """Pixels (row, column) of the largest 8-connected region once small 4-connected ones are gone, and how many regions."""
+    kept = np.zeros(bright.shape, bool)
+    for region in regions(bright, corners=False):
+        if len(region) >= min_size:
+            kept[tuple(np.transpose(region))] = True
+    found = regions(kept, corners=True)
+    return (np.array(max(found, key=len)), len(found)) if found else (None, 0)
+
+
+def covariance_ellipse(pixels):
+    """(cx, cy, a, b, angle) of `pixels` (N, 2), (row, column)."""
+    cy, cx = pixels.mean(axis=0)
+    values, vectors = np.linalg.eigh(np.cov(pixels[:, ::-1].T))
+    dx, dy = vectors[:, 1]
+    angle = np.arctan2(dy, dx)
+    angle = angle - np.pi if angle > np.pi / 2 else angle + np.pi if angle <= -np.pi / 2 else angle
+    return cx, cy, np.sqrt(values[1]), np.sqrt(max(values[0], 0)), angle
+
+
+def unroll(image, hidden, center, strain, n_sectors, annuli, limit=np.inf):
+    """(sector, bin) cells of annuli (inner radius, step, bins): number, sum, sum of places in the bin, sum of squares."""
+    e1, e2 = strain
+    values, vectors = np.linalg.eigh([[e1, e2], [e2, -e1]])
+    shape = vectors @ np.diag(np.exp(-values)) @ vectors.T
+    table = np.zeros((n_sectors, sum(bins for _, _, bins in annuli), 4))
+    start = np.arctan2(shape[1, 0], shape[0, 0])
+    for y, x in np.argwhere(~hidden):
+        u, v = shape @ [x - center[0], y - center[1]]
+        sector = int((np.arctan2(v, u) - start) % (2 * np.pi) / (2 * np.pi) * n_sectors) % n_sectors
+        value = float(image[y, x]) if image[y, x] < limit else np.nan
+        first = 0
+        for lo, step, bins in annuli:
+            place = (np.hypot(u, v) - lo) / step
+            if 0 <= place < bins:
+                table[sector, first + int(place)] += 1, value, place - int(place) - 0.5, value ** 2
+            first += bins
+    return table
+
+
+def ring_signal(x, place, radii, widths, amplitudes, background, reach):
+    """Gaussians at radii `place` (none beyond `reach` widths) on a polynomial of x."""
+    u = (place - np.asarray(radii)[:, None]) / np.asarray(widths)[:, None]
+    return amplitudes @ np.where(abs(u) < reach, np.exp(-0.5 * u * u), 0) + np.polynomial.polynomial.polyval(x, background)
+
+
+def sector_columns(cells, lo, step, half, radii, widths, degree, strengths, signal, reach):
+    """Derivatives of one sector's signal by its parameters, by differences; then its data and the signal; and pixel numbers.
+
+    Parameters: amplitudes, B_0, B_1, radii and widths (at the amplitudes `strengths`), B_2 ...
+    """
+    n, usable = len(radii), (cells[:, 0] > 0) & ~np.isnan(cells[:, 1])
+    number, total, shift = cells[usable, :3].T
+    place = lo + step * (np.flatnonzero(usable) + 0.5 + shift / number)
+    x = (place - lo - half) / half
+
+    def model(p):
+        return ring_signal(x, place, p[:n], p[n:2 * n], p[2 * n:3 * n], p[3 * n:], reach)
+
+    def slope(k, amplitudes):
+        p, h = np.concatenate([radii, widths, amplitudes, signal[n:n + 1 + degree]]), np.zeros(3 * n + 1 + degree)
+        h[k] = 1e-5
+        return (model(p + h) - model(p - h)) / 2e-5
+
+    order = [*range(2 * n, 3 * n + 2), *range(2 * n), *range(3 * n + 2, 3 * n + 1 + degree)]
+    columns = [slope(k, strengths if k < 2 * n else signal[:n]) for k in order]
+    expected = model(np.concatenate([radii, widths, signal[:n], signal[n:n + 1 + degree]]))
+    return np.array([*columns, total / number, expected]), number
+
+
+def scatter_precision(values, variances, angles):
+    """1 / variance of the deviations behind noisy values, opened by half a standard error and by a clear first harmonic."""
+    known = np.isfinite(variances)
+    values, variances, angles = values[known], variances[known], angles[known]
+    if len(values) < 3:
+        return 0.0
+    weights = 1 / variances
+    rest = values - np.average(values, weights=weights)
+    typical = len(values) / weights.sum()
+    spread = np.mean(rest ** 2 * weights - 1) * typical + 0.5 * typical * np.sqrt(2 / len(values))
+    c, s = (2 * np.average(rest * wave(angles), weights=weights) for wave in (np.cos, np.sin))
+    harmonic = (c * c + s * s) / 2
+    if harmonic > 8 * typical / len(values):
+        spread = max(spread, harmonic)
+    return 1 / max(spread, 1e-3 * typical)
+
+
+def block_means(image, hidden, size):
+    """Means and shares of the usable pixels of size x size blocks; the last ones may be cut."""
+    shape = tuple(-(-n // size) for n in image.shape)
+    means, share = np.zeros(shape), np.zeros(shape)
+    for row, column in np.ndindex(shape):
+        block = np.s_[row * size:(row + 1) * size, column * size:(column + 1) * size]
+        good = image[block][np.isfinite(image[block]) & ~hidden[block]].astype(float)
+        means[row, column], share[row, column] = good.mean() if good.size else 0.0, good.size / size ** 2
+    return means, share
+
+
+def box_mean(values, weights, radius):
+    """Weighted mean over the box around each pixel, as far as it is in the frame."""
+    out = np.zeros(values.shape)
+    for y, x in np.ndindex(values.shape):
+        box = np.s_[max(y - radius, 0):y + radius + 1, max(x - radius, 0):x + radius + 1]
+        out[y, x] = np.sum(values[box] * weights[box]) / weights[box].sum() if weights[box].sum() > 1e-6 else 0.0
+    return out
+
+
+def distances(shape, center, last):
+    """Distance of each block from the centre (x, y), rounded, `last` at most."""
+    y, x = np.indices(shape)
+    return np.minimum((np.hypot(x - center[0], y - center[1]) + 0.5).astype(int), last)
+
+
+def profile_score(contrast, weights, center, bins):
+    """Sum over the radii (from 2, the last left out) of (sum)^2 / number in units of the mean square, less one each."""
+    score, place = 0.0, distances(contrast.shape, center, bins - 1)
+    power = np.average(contrast ** 2, weights=weights)
+    for radius in range(2, bins - 1):
+        ring = place == radius
+        if weights[ring].sum() > 6:
+            score += np.sum((contrast * weights)[ring]) ** 2 / weights[ring].sum() / power - 1
+    return score
+
+
+def robust_profile(table, trim):
+    """Trimmed mean over the sectors of each radius, weighted by the number of pixels; sectors with few pixels do not count."""
+    mean = np.zeros(table.shape[1])
+    for i, (number, total) in enumerate(np.moveaxis(table[..., :2], 0, -1)):
+        number = np.where(np.isnan(total), 0, number)
+        used = np.flatnonzero(number > 0.3 * number.max())
+        if len(used) < 4:
+            continue
+        used = used[np.argsort(total[used] / number[used], kind="stable")]
+        cut = int(trim * len(used))
+        kept = used[cut:len(used) - cut]
+        mean[i] = total[kept].sum() / number[kept].sum()
+    return mean

@@ -1,0 +1,432 @@
+"""The kernels behind fit_ring against their naive twins, numpy.linalg and scipy."""
+
+import numpy as np
+import pytest
+from scipy import ndimage, optimize, stats
+
+from edfast.kernels import coarse, polar, profile, rings
+from tests import naive
+
+pytestmark = pytest.mark.small
+NO_MASK = np.zeros((0, 0), np.uint8)
+ANNULI = [(2.0, 0.5, 12), (9.0, 0.35, 20)]
+
+
+def table_of(image, center, *, strain=(0.0, 0.0), bad=NO_MASK, shade=NO_MASK, size=1, annuli=ANNULI, limit=np.inf):
+    first = np.concatenate([[0], np.cumsum([bins for _, _, bins in annuli])])
+    lo, step = np.array([(inner, width) for inner, width, _ in annuli]).T.copy()
+    table = np.empty((32, first[-1], 4))
+    polar.unroll(image, bad, shade, size, *center, *strain, first, lo, step, limit, table)
+    return table
+
+
+# ------------------------------------------------------------------------------------------------------------ unrolling
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8"])
+@pytest.mark.parametrize("center", [(20.37, 17.61), (3.214, 30.77), (-4.6, 12.3), (21.0001, 17.9998)])
+def test_unroll(dtype, center):
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 100, (37, 43)).astype(dtype)
+    for strain in ((0.0, 0.0), (0.031, -0.022)):
+        expected = naive.unroll(image, np.zeros(image.shape, bool), center, strain, 32, ANNULI)
+        np.testing.assert_allclose(table_of(image, center, strain=strain), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_unroll_reads_each_pixel_of_the_annuli_once():
+    y, x = np.indices((64, 80))
+    r = np.hypot(x - 38.28, y - 31.64)
+    table = table_of(np.ones((64, 80)), (38.28, 31.64), annuli=[(0.0, 1.0, 80)])
+    assert table[..., 0].sum() == 64 * 80
+    np.testing.assert_array_equal(table[..., 0].sum(axis=0), np.bincount(r.astype(int).ravel(), minlength=80))
+
+
+def test_unroll_leaves_masked_pixels_and_shaded_blocks_out():
+    rng = np.random.default_rng(2)
+    image, bad = rng.random((37, 43)), rng.random((37, 43)) < 0.2
+    shade = (rng.random((10, 11)) < 0.3).astype(np.uint8)
+    shaded = np.kron(shade, np.ones((4, 4)))[:37, :43] > 0
+    for masks, hidden in (({"bad": bad.view(np.uint8)}, bad), ({"shade": shade, "size": 4}, shaded),
+                          ({"bad": bad.view(np.uint8), "shade": shade, "size": 4}, bad | shaded)):
+        expected = naive.unroll(image, hidden, (20.37, 17.61), (0.02, 0.01), 32, ANNULI)
+        table = table_of(image, (20.37, 17.61), strain=(0.02, 0.01), **masks)
+        np.testing.assert_allclose(table, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_unroll_poisons_the_cells_of_saturated_pixels_and_of_nan():
+    image = np.random.default_rng(3).random((37, 43))
+    image[10:12, 14], image[25, 30] = 5.0, np.nan
+    expected = naive.unroll(image, np.zeros(image.shape, bool), (20.37, 17.61), (0, 0), 32, ANNULI, limit=5.0)
+    assert 1 <= np.isnan(expected[..., 1]).sum() <= 4
+    np.testing.assert_allclose(table_of(image, (20.37, 17.61), limit=5.0), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_stretch_makes_a_circle_of_the_ellipse():
+    for e1, e2 in ((0.0, 0.0), (0.05, 0.0), (-0.1, 0.2), (1e-13, 0)):
+        s11, s12, s22 = polar.stretch(e1, e2)
+        strain, angle = np.hypot(e1, e2), 0.5 * np.arctan2(e2, e1)
+        t = np.linspace(0, 2 * np.pi, 50)
+        along, across = np.exp(strain) * np.cos(t), np.exp(-strain) * np.sin(t)
+        x, y = along * np.cos(angle) - across * np.sin(angle), along * np.sin(angle) + across * np.cos(angle)
+        np.testing.assert_allclose(np.hypot(s11 * x + s12 * y, s12 * x + s22 * y), 1.0, rtol=1e-9)
+
+
+def test_screening_finds_the_hot_pixel_and_little_else():
+    image = np.random.default_rng(4).poisson(20, (60, 60)).astype(float)
+    clean = table_of(image, (29.3, 30.7), annuli=[(8.0, 1.0, 20)])
+    polar.screen_cells(clean)
+    assert np.isnan(clean[..., 1]).sum() <= 1
+    image[30, 44] = 2000.0
+    table = table_of(image, (29.3, 30.7), annuli=[(8.0, 1.0, 20)])
+    polar.screen_cells(table)
+    lost = np.argwhere(np.isnan(table[..., 1]) & ~np.isnan(clean[..., 1]))
+    assert lost.tolist() == [[31, 6]]
+
+
+# ------------------------------------------------------------------------------------------------------- normal equations
+
+
+def sector(rng, n, degree, bins=40):
+    """Cells of one sector around n rings, and the parameters with which they are compared."""
+    radii, widths = np.sort(rng.uniform(12, 30, n)), rng.uniform(1.2, 2, n)
+    signal = np.concatenate([rng.uniform(20, 90, n), [30.0], rng.normal(0, 3, degree)])
+    lo, step, count = 8.0, 0.6, rng.integers(0, 9, bins).astype(float)
+    place = (np.arange(bins) + 0.5) / bins * 2 - 1
+    mean = naive.ring_signal(place, lo + step * (np.arange(bins) + 0.5), radii, widths, signal[:n], signal[n:], rings.REACH)
+    total = rng.poisson(count * np.maximum(mean, 0))
+    cells = np.stack([count, total, count * rng.uniform(-0.4, 0.4, bins), total ** 2.0], axis=1)
+    cells[rng.integers(bins), 1] = np.nan
+    return cells, lo, step, 0.5 * step * bins, radii, widths, signal
+
+
+@pytest.mark.parametrize(("n", "degree"), [(1, 5), (2, 7), (3, 3), (4, 9)])
+def test_columns_are_the_derivatives_of_the_signal(n, degree):
+    rng = np.random.default_rng(n)
+    cells, lo, step, half, radii, widths, signal = sector(rng, n, degree)
+    strengths = rng.uniform(20, 90, n)
+    expected, number = naive.sector_columns(cells, lo, step, half, radii, widths, degree, strengths, signal, rings.REACH)
+    f, count = np.empty((4 * n + 5 + degree, len(cells))), np.empty(len(cells))
+    usable = rings.sector_columns(cells, lo, step, half, radii, widths, degree, strengths, signal, f, count)
+    assert usable == len(number)
+    np.testing.assert_array_equal(count[:usable], number)
+    np.testing.assert_allclose(f[:len(expected), :usable], expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "degree"), [(1, 5), (3, 3)])
+def test_sector_equations(n, degree):
+    rng = np.random.default_rng(10 + n)
+    cells, lo, step, half, radii, widths, signal = sector(rng, n, degree)
+    noise, m = np.array([2.0, 1.5, 1.0, 50.0]), 3 * n + 1 + degree
+    cells[20, 1] += 400 * cells[20, 0]  # an outlier, which must lose weight
+    columns, number = naive.sector_columns(cells, lo, step, half, radii, widths, degree, signal[:n], signal, rings.REACH)
+    value, expected = columns[m], columns[m + 1]
+    variance = np.maximum(noise[0] + noise[1] * expected, noise[2])
+    rest, usual = abs(value - expected) * number, rings.OUTLIER * (np.sqrt(number * variance) + noise[1])
+    weights = number / variance * np.where(rest > usual, (usual / np.maximum(rest, 1e-9)) ** 2, 1)
+    matrix, stats_, f = np.empty((m + n + 2, m + n + 4)), np.zeros(8), np.empty((4 * n + 5 + degree, len(cells)))
+    rings.sector_equations(cells, lo, step, half, radii, widths, degree, signal[:n].copy(), signal, noise, matrix, stats_, f,
+                           np.empty(len(cells)), np.empty(len(cells)))
+    assert (rest > usual).any()
+    whole = (columns[:m] * weights) @ columns[:m + 1].T
+    for p in range(m):
+        np.testing.assert_allclose(matrix[p, p:m + 1], whole[p, p:], rtol=1e-5, atol=1e-5 * abs(whole).max())
+    squares = np.minimum((value - expected) ** 2 * number, 16 * variance)
+    q = 1 / (variance + noise[3]) ** 2
+    ones = np.ones_like(q)
+    sums = [q, q * expected, q * expected ** 2, q * squares, q * expected * squares, ones, squares / variance, variance]
+    np.testing.assert_allclose(stats_, np.sum(sums, axis=1), rtol=1e-9)
+
+
+def test_weighted_products():
+    rng = np.random.default_rng(5)
+    f, weights, matrix = rng.normal(size=(9, 33)), rng.random(33), np.zeros((8, 9))
+    rings.weighted_products(f, weights, 30, 7, np.empty(33), matrix)
+    expected = (f[:7, :30] * weights[:30]) @ f[:8, :30].T
+    np.testing.assert_allclose(matrix[:7, :8][np.triu_indices(7, 0, 8)], expected[np.triu_indices(7, 0, 8)], rtol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "degree"), [(1, 5), (2, 3), (3, 9)])
+def test_complete_inserts_the_common_coefficients(n, degree):
+    rng = np.random.default_rng(6)
+    columns, weights, precision = rng.normal(size=(3 * n + 2 + degree, 60)), rng.random(60), rng.random(n + 2)
+    m, base = 4 * n + 3 + degree, n + 2
+    matrix = np.zeros((m, m + 2))
+    rings.weighted_products(columns, weights, 60, 3 * n + 1 + degree, np.empty(60), matrix)
+    rings.complete(matrix, n, degree, precision)
+    # deviations | radii, widths | A, B_0, B_1 once more | B_2 ... | data
+    order = [*range(3 * n + 2), *range(base), *range(3 * n + 2, 3 * n + 2 + degree)]
+    full = columns[order]
+    expected = (full[:m] * weights) @ full.T
+    expected[range(base), range(base)] += precision
+    for p in range(m):
+        np.testing.assert_allclose(matrix[p, p:m + 1], expected[p, p:], rtol=1e-9, atol=1e-9)
+
+
+def equations(rng, m):
+    """Symmetric equations (matrix, right side), and the array that `eliminate` takes."""
+    root = rng.normal(size=(m, 2 * m)) * np.exp(rng.normal(size=(m, 1)))
+    whole, right = root @ root.T, rng.normal(size=m)
+    packed = np.full((m, m + 2), np.nan)
+    packed[:, :m] = np.where(np.tri(m, k=-1) > 0, np.nan, whole)  # the lower triangle must not be read
+    packed[:, m] = right
+    return whole, right, packed
+
+
+@pytest.mark.parametrize("m", [1, 2, 5, 12])
+def test_elimination_solves_and_inverts_like_numpy(m):
+    whole, right, packed = equations(np.random.default_rng(m), m)
+    rings.eliminate(packed, m)
+    x, inverse = np.empty(m), np.empty((m, m))
+    rings.back_substitute(packed, m, x)
+    rings.invert(packed, inverse)
+    np.testing.assert_allclose(x, np.linalg.solve(whole, right), rtol=1e-8)
+    np.testing.assert_allclose(inverse, np.linalg.inv(whole), rtol=1e-8, atol=1e-12)
+
+
+def test_partial_elimination_leaves_the_schur_complement():
+    whole, right, packed = equations(np.random.default_rng(7), 9)
+    rings.eliminate(packed, 4)
+    gain = whole[4:, :4] @ np.linalg.inv(whole[:4, :4])
+    rest = whole[4:, 4:] - gain @ whole[:4, 4:]
+    np.testing.assert_allclose(packed[4:, 4:9][np.triu_indices(5)], rest[np.triu_indices(5)], rtol=1e-8)
+    np.testing.assert_allclose(packed[4:, 9], right[4:] - gain @ right[:4], rtol=1e-8, atol=1e-10)
+    diagonal = [rings.inverse_diagonal(packed, 4, k) for k in range(4)]
+    np.testing.assert_allclose(diagonal, np.diag(np.linalg.inv(whole[:4, :4])), rtol=1e-8)
+    x = np.zeros(9)
+    x[4:] = np.linalg.solve(whole, right)[4:]
+    rings.back_substitute(packed, 4, x)
+    np.testing.assert_allclose(x, np.linalg.solve(whole, right), rtol=1e-8)
+
+
+def test_unknown_that_nothing_tells_is_dropped():
+    whole, right, packed = equations(np.random.default_rng(8), 6)
+    packed[2, 2:] = packed[:2, 2] = 0.0
+    rest = [0, 1, 3, 4, 5]
+    rings.eliminate(packed, 6)
+    x, inverse = np.empty(6), np.empty((6, 6))
+    rings.back_substitute(packed, 6, x)
+    rings.invert(packed, inverse)
+    np.testing.assert_allclose(x[rest], np.linalg.solve(whole[np.ix_(rest, rest)], right[rest]), rtol=1e-8)
+    np.testing.assert_allclose(inverse[np.ix_(rest, rest)], np.linalg.inv(whole[np.ix_(rest, rest)]), rtol=1e-8)
+    assert x[2] == 0
+    assert not inverse[2].any()
+    assert rings.inverse_diagonal(packed, 6, 2) == np.inf
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0, 5.0])
+@pytest.mark.parametrize("harmonic", [0.0, 4.0])
+def test_scatter_precision(strength, harmonic):
+    rng, angles = np.random.default_rng(9), np.arange(64) * (2 * np.pi / 64)
+    variances = rng.uniform(0.5, 2, 64)
+    values = 7 + rng.normal(0, strength, 64) + harmonic * np.cos(angles - 1) + rng.normal(0, np.sqrt(variances))
+    variances[[3, 40]] = np.inf
+    found = rings.scatter_precision(values, variances, angles)
+    assert found == pytest.approx(naive.scatter_precision(values, variances, angles), rel=1e-9)
+    if strength or harmonic:
+        assert found == pytest.approx(1 / (strength ** 2 + harmonic ** 2 / 2), rel=0.5)
+    assert rings.scatter_precision(values, np.where(angles < 0.15, variances, np.inf), angles) == 0
+
+
+@pytest.mark.parametrize("radii", [[20.0], [20.0, 40.0, 80.0], [20.0, 23.0, 26.0, 60.0], list(np.linspace(10, 90, 10))])
+def test_annuli_do_not_overlap_and_hold_their_rings(radii):
+    radii, widths, n = np.array(radii), np.linspace(1.5, 2.5, len(radii)), len(radii)
+    lo, step = np.zeros((2, n))
+    ring_first, bins, degrees = np.zeros((3, n + 1), np.int64)
+    groups = rings.plan_groups(radii, widths, 6.0, 200.0, 3.5, ring_first, lo, step, bins, degrees)
+    ends = lo + step * bins[:n]
+    assert ring_first[0] == 0
+    assert ring_first[groups] == n
+    assert (lo[1:groups] >= ends[:groups - 1] - 1e-9).all()
+    for g in range(groups):
+        inside = slice(ring_first[g], ring_first[g + 1])
+        assert (lo[g] < radii[inside] - widths[inside]).all()
+        assert (ends[g] > radii[inside] + widths[inside]).all()
+        assert step[g] <= widths[inside].min() / 3.5 + 1e-12
+
+
+# -------------------------------------------------------------------------------------------------------------- first look
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "f4", "f8"])
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_block_means(dtype, size):
+    rng = np.random.default_rng(11)
+    image, bad = rng.integers(0, 200, (25, 38)).astype(dtype), rng.random((25, 38)) < 0.3
+    bad[:7, :7] = True
+    if image.dtype.kind == "f":
+        image[rng.random(image.shape) < 0.1] = np.nan
+        image[20, 20], image[3, 30] = np.inf, -np.inf
+    shape = tuple(-(-n // size) for n in image.shape)
+    for mask, hidden in ((NO_MASK, np.zeros(image.shape, bool)), (bad.view(np.uint8), bad)):
+        means, share = np.empty((2, *shape))
+        with np.errstate(invalid="ignore"):  # interpreted, inf - inf warns
+            coarse.block_means(image, mask, size, means, share)
+        expected = naive.block_means(image, hidden, size)
+        np.testing.assert_allclose(means, expected[0], rtol=1e-5)
+        np.testing.assert_allclose(share, expected[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 3, 30])
+def test_box_mean(radius):
+    rng = np.random.default_rng(12)
+    values, weights = rng.normal(size=(17, 23)), (rng.random((17, 23)) < 0.6).astype(float)
+    weights[:9, :9] = 0
+    out = np.empty_like(values)
+    coarse.box_mean(values, weights, radius, out)
+    np.testing.assert_allclose(out, naive.box_mean(values, weights, radius), atol=1e-9)
+    coarse.box_mean(values, np.ones_like(values), radius, out)
+    if radius:
+        box = np.ones((2 * radius + 1,) * 2)
+        sums = [ndimage.convolve(v, box, mode="constant") for v in (values, np.ones_like(values))]
+        np.testing.assert_allclose(out, sums[0] / sums[1], atol=1e-9)
+
+
+@pytest.mark.parametrize("least", [1, 4, 12, 1000])
+def test_keep_large_like_scipy(least):
+    flags = (np.random.default_rng(13).random((33, 21)) < 0.35).astype(np.uint8)
+    labels, number = ndimage.label(flags, np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel(), minlength=number + 1)
+    expected = (sizes[labels] >= least) & (labels > 0)
+    coarse.keep_large(flags, least, np.empty(flags.size, np.int64))
+    np.testing.assert_array_equal(flags, expected)
+
+
+@pytest.mark.parametrize("center", [(11.3, 8.9), (0.0, 0.0), (-6.5, 30.25)])
+def test_profile_score(center):
+    rng = np.random.default_rng(14)
+    contrast, weights = rng.normal(size=(21, 26)), (rng.random((21, 26)) < 0.8).astype(float)
+    sums, numbers = np.empty((2, 34))
+    found = coarse.profile_score(contrast, weights, *center, sums, numbers)
+    assert found == pytest.approx(naive.profile_score(contrast, weights, center, 34), rel=1e-9, abs=1e-9)
+    assert coarse.profile_score(contrast, np.zeros_like(weights), *center, sums, numbers) == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.65, 1.0])
+def test_radial_quantile(share):
+    rng = np.random.default_rng(15)
+    values, usable = rng.normal(size=(24, 19)), (rng.random((24, 19)) < 0.7).astype(float)
+    out = np.empty(20)
+    coarse.radial_quantile(values, usable, 8.4, 13.7, share, 5, out)
+    place = naive.distances(values.shape, (8.4, 13.7), 19)
+    for radius in range(20):
+        ring = np.sort(values[(place == radius) & (usable > 0)])
+        expected = np.quantile(ring, share, method="lower") if len(ring) >= 5 else np.nan
+        np.testing.assert_equal(out[radius], expected)
+
+
+def test_slope_tensor():
+    rng = np.random.default_rng(16)
+    contrast, usable = rng.normal(size=(14, 18)), (rng.random((14, 18)) < 0.8).astype(float)
+    tensor = np.empty((3, 14, 18))
+    coarse.slope_tensor(contrast, usable, *tensor)
+    gy, gx = (2 * g for g in np.gradient(contrast))
+    inside = np.pad(usable[1:-1, 1:-1], 1)
+    np.testing.assert_allclose(tensor, np.array([gx * gx, gx * gy, gy * gy]) * inside, atol=1e-12)
+
+
+def test_votes_meet_at_the_centre_of_a_ring():
+    y, x = np.indices((48, 56)).astype(float)
+    r = np.hypot(x - 30.5, y - 20.5)
+    contrast, usable = np.exp(-0.5 * ((r - 14) / 2) ** 2), np.ones(r.shape)
+    tensor, votes = np.empty((3, 48, 56)), np.empty((48, 56))
+    coarse.slope_tensor(contrast, usable, *tensor)
+    coarse.radial_votes(*tensor, usable, np.median(tensor[0] + tensor[2]), 3.0, votes)
+    row, column = np.unravel_index(ndimage.uniform_filter(votes, 3).argmax(), votes.shape)
+    assert abs(row - 20.5) <= 1.5
+    assert abs(column - 30.5) <= 1.5
+
+
+# ----------------------------------------------------------------------------------------------------------------- profile
+
+
+def test_robust_profile():
+    rng = np.random.default_rng(17)
+    table = np.zeros((32, 15, 4))
+    table[..., 0] = rng.integers(0, 30, (32, 15))
+    table[..., 1] = rng.normal(50, 5, (32, 15)) * table[..., 0]
+    table[..., 3] = table[..., 1] ** 2 / np.maximum(table[..., 0], 1) + 9 * table[..., 0]
+    table[rng.random((32, 15)) < 0.1, 1] = np.nan
+    table[2, :, 1] *= 1000  # a spot
+    table[3:, 7, 0] = 0
+    mean, error, coverage = np.empty((3, 15))
+    profile.robust_profile(table, mean, error, coverage)
+    np.testing.assert_allclose(mean, naive.robust_profile(table, profile.TRIM), rtol=1e-9)
+    assert error[7] == np.inf
+    assert coverage[7] < 4 / 32
+    assert (np.abs(mean - 50) < 4)[np.arange(15) != 7].all()
+
+
+def test_robust_profile_is_scipys_trimmed_mean_where_all_sectors_weigh_the_same():
+    values = np.random.default_rng(18).standard_t(2, (40, 6))
+    table = np.stack([np.full_like(values, 4), 4 * values, 0 * values, 4 * values ** 2 + 1], axis=2)
+    mean, error, coverage = np.empty((3, 6))
+    profile.robust_profile(table, mean, error, coverage)
+    np.testing.assert_allclose(mean, stats.trim_mean(values, profile.TRIM), rtol=1e-9)
+    assert (coverage == 1).all()
+
+
+def bumpy(rng, n=120):
+    """A profile with a bump at 52.3 of width 2.4 and height 30, its error, and a gap where it is not known."""
+    x = np.arange(n)
+    error = rng.uniform(0.5, 1.5, n)
+    mean = 100 - 0.4 * x + 0.002 * x ** 2 + 30 * np.exp(-0.5 * ((x - 52.3) / 2.4) ** 2) + error * rng.normal(size=n)
+    error[48] = np.inf
+    mean[48] = 1e6
+    return x, mean, error
+
+
+def test_fit_bump_is_a_weighted_least_squares_fit():
+    x, mean, error = bumpy(np.random.default_rng(19))
+    out = np.empty(3)
+    profile.fit_bump(mean, error, 52.0, 2.0, np.empty(len(mean)), out)
+    near = (x >= np.ceil(52 - 7)) & (x <= np.floor(52 + 7)) & (error < np.inf)
+    u = (x[near] - 52) / 2
+    columns = np.array([np.exp(-0.5 * u * u), np.ones_like(u), u, u * u]) / error[near]
+    best = np.linalg.lstsq(columns.T, mean[near] / error[near])[0]
+    chi2 = np.sum((mean[near] / error[near] - best @ columns) ** 2) / (near.sum() - 4)
+    assert out[0] == pytest.approx(best[0], rel=1e-8)
+    assert out[2] == pytest.approx(best[1], rel=1e-8)
+    assert out[1] == pytest.approx(np.sqrt(np.linalg.inv(columns @ columns.T)[0, 0] * max(chi2, 1)), rel=1e-8)
+
+
+def test_refine_bump_ends_where_scipy_does():
+    x, mean, error = bumpy(np.random.default_rng(20))
+    bump = np.array([51.4, 2.0, 20.0, 0.0])
+    assert profile.refine_bump(mean, error, bump)
+
+    def model(x, place, width, height, a, b, c):
+        return height * np.exp(-0.5 * ((x - place) / width) ** 2) + a + b * (x - 52) + c * (x - 52) ** 2
+
+    near = (abs(x - bump[0]) <= 3 * bump[1] + 1) & (error < np.inf)
+    best, covariance = optimize.curve_fit(model, x[near], mean[near], [52, 2, 25, 80, 0, 0], error[near])
+    # A weak pull towards the start remains, far below the errors.
+    assert (abs(bump[:3] - best[:3]) < 0.3 * np.sqrt(np.diag(covariance))[:3]).all()
+    assert not profile.refine_bump(100 - 0.4 * x.astype(float), np.ones(len(x)), np.array([51.4, 2.0, 20.0, 0.0]))
+
+
+def test_rings_in_a_profile():
+    rng, x = np.random.default_rng(21), np.arange(150)
+    mean = 300 * np.exp(-x / 20) + 20
+    for place, width, height in ((40.2, 2.0, 25.0), (70.6, 3.0, 60.0), (110.1, 1.5, 12.0)):
+        mean += height * np.exp(-0.5 * ((x - place) / width) ** 2)
+    mean += rng.normal(0, 0.5, 150)
+    widths, found = np.array([0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0]), np.zeros((6, 4))
+    number = profile.find_rings(mean.copy(), np.full(150, 0.5), widths, 4.0, 0.003, 2.2, found)
+    assert number >= 3
+    strongest = found[:3]
+    np.testing.assert_allclose(np.sort(strongest[:, 0]), [40.2, 70.6, 110.1], atol=0.4)
+    np.testing.assert_allclose(strongest[np.argsort(strongest[:, 0]), 2], [25, 60, 12], rtol=0.2)
+    assert profile.find_rings(20 + rng.normal(0, 0.5, 150), np.full(150, 0.5), widths, 6.0, 0.003, 2.2, found) == 0
+
+
+def test_feet():
+    x, error = np.arange(120) + 0.5, np.full(120, 0.2)
+
+    def feet(mean, error=error):
+        return profile.count_feet(mean, error, np.array([60.0]), np.array([2.5]), np.array([40.0]), 0.1, 2.0).item()
+
+    ring = 10 + 40 * np.exp(-0.5 * ((x - 60) / 2.5) ** 2)
+    assert feet(ring) == 2
+    assert feet(ring, np.where(x > 61, np.inf, error)) == 1
+    assert feet(10 + 80 / (1 + np.exp((x - 60) / 2))) == 0
+    assert feet(10 + 40 * np.exp(-0.5 * (x / 40) ** 2)) == 0
