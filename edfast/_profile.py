@@ -1,0 +1,47 @@
+"""The radial profile about the centre of a ring fit, in its own elliptical geometry."""
+
+import math
+
+import numpy as np
+
+from ._validation import as_image, as_mask
+
+_SECTORS = 32
+_LEAST = 0.2        # share of the azimuth, and of the typical error: fewer sectors agree by chance
+
+
+def ring_profile(image, fit, *, mask=None):
+    """(mean, error, coverage) of bins of one pixel in radius: trimmed means over sectors, which stop and spots do not spoil.
+
+    The radius is the geometric mean of the semi-axes, as of the rings of `fit` (a `RingFit`). The error is infinite where too
+    little of the azimuth is seen.
+    """
+    from .kernels import polar, profile
+
+    image = as_image(image)
+    mask = as_mask(mask, image.shape)
+    height, width = image.shape
+    n = int(max(math.hypot(fit.cx - x, fit.cy - y) for x in (0, width) for y in (0, height)))
+    stretch = 0.5 * math.log(fit.a / fit.b)
+    strain = stretch * math.cos(2 * fit.angle), stretch * math.sin(2 * fit.angle)
+    table, nothing = np.empty((_SECTORS, n, 4)), np.zeros((0, 0), np.uint8)
+    bad = nothing if mask is None else mask.view(np.uint8)
+    bins = np.array([0, n]), np.array([0.0]), np.array([1.0])
+    polar.unroll(image, bad, nothing, 1, fit.cx, fit.cy, *strain, *bins, np.inf, table)
+    polar.screen_cells(table)
+    mean, error, coverage = np.empty((3, n))
+    profile.robust_profile(table, mean, error, coverage)
+    error[coverage < _LEAST] = np.inf
+    seen = error < np.inf
+    if seen.any():
+        error = np.hypot(error, _LEAST * np.median(error[seen]) + 1e-12 * np.abs(mean[seen]).max())
+    return mean, error, coverage
+
+
+def ring_height(mean, error, radius, width):
+    """(height, its standard error) of a ring in a profile; the error is infinite where the profile does not tell."""
+    from .kernels import profile
+
+    out = np.empty(3)
+    profile.fit_bump(mean, error, radius - 0.5, width, np.empty(len(mean)), out)
+    return out[0], out[1]
