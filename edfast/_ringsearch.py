@@ -1,0 +1,194 @@
+"""Where a ring pattern is, without any guess: the rough centre that the fit in `edfast.rings` starts from, and the shadows."""
+
+import numpy as np
+
+from .kernels import coarse
+
+_PEAKS = 4          # candidates that each method may name
+_CLIMBS = 6         # how many of them are improved
+_QUICK = 128        # the same for a quick look
+_COARSE = 160       # longest side of the small image that is searched [blocks]
+
+
+def blocks(image, bad, longest):
+    """(factor, block means, share of usable pixels): the image made small enough that no side exceeds `longest`."""
+    factor = -(-max(image.shape) // longest)
+    shape = tuple(-(-n // factor) for n in image.shape)
+    means, share = np.empty(shape), np.empty(shape)
+    coarse.block_means(image, bad, factor, means, share)
+    return factor, means, share
+
+
+def _smooth(values, weights, radius):
+    out = np.empty_like(values)
+    coarse.box_mean(values, weights, radius, out)
+    return out
+
+
+def _clean(flags, least, grow):
+    """`flags` without small regions, grown by `grow` blocks: uint8."""
+    flags = flags.astype(np.uint8)
+    coarse.keep_large(flags, least, np.empty(flags.size, np.int64))
+    return (_smooth(flags.astype(float), np.ones(flags.shape), grow) > 1e-9).astype(np.uint8)
+
+
+class Search:
+    """The small image, and all that is asked of it."""
+
+    def __init__(self, means, share):
+        self.means = means
+        self.usable = (share > 0.5).astype(float)
+        good = means[self.usable > 0]
+        self.empty = not good.size or good.min() == good.max()
+        if self.empty:
+            return
+        self._sums, self._numbers = np.empty((2, int(np.hypot(*means.shape)) + 2))
+        seen, around = self.usable > 0, _smooth(means, self.usable, 4)
+        self._noise = np.median(np.abs(means - around)[seen]) / 0.6745
+        self.dark = np.quantile(around[seen], 0.01)
+        # So far must be averaged that a shadow is told from the noise; the second time from the dark level itself.
+        for _ in range(2):
+            self._typical = max(np.median(around[seen]) - self.dark, 1e-3 * self._noise)
+            self._reach = int(np.clip(np.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0, 3))
+            self.dark = np.quantile(_smooth(means, self.usable, min(self._reach, 2))[seen], 0.01)
+
+    def shadows(self):
+        """Dark regions beside bright ones, taken for a beam stop as long as no centre is known: uint8."""
+        level = _smooth(self.means, self.usable, self._reach) - self.dark
+        around = _smooth(self.means, self.usable, 4 + self._reach) - self.dark
+        flags = ((level < 0.25 * around) | (level < 0.08 * self._typical)) & (self.usable > 0)
+        flags = _clean(flags, max(10, int(0.0006 * flags.size)), 1 + self._reach // 2)
+        # So much shadow is no beam stop, but a dark background.
+        return flags if flags.mean() < 0.5 else np.zeros_like(flags)
+
+    def stop(self, x, y):
+        """What is dark for its distance from a known centre (x, y): uint8."""
+        profile = np.empty(len(self._sums))
+        coarse.radial_quantile(self.means, self.usable, x, y, 0.65, 8, profile)
+        known = np.flatnonzero(np.isfinite(profile))
+        if len(known) < 8:
+            return np.zeros(self.means.shape, np.uint8)
+        profile = np.interp(np.arange(len(profile)), known, profile[known]) - self.dark
+        # The median along the radius takes narrow rings out: a gap in the texture is no shadow.
+        padded = np.pad(profile, 5, mode="edge")
+        expected = np.minimum(profile, np.median(np.lib.stride_tricks.sliding_window_view(padded, 11), axis=1))
+        # About the centre, where a stop hides every direction, the first radius that is bright all round tells what to expect.
+        ahead = np.lib.stride_tricks.sliding_window_view(np.pad(expected, (0, 12), mode="edge"), 13).max(axis=1)
+        lit = np.flatnonzero((profile > 0.3 * ahead) & (profile > 5 * self._noise / (2 * self._reach + 1)))
+        inner = int(lit[0]) if len(lit) else 0
+        height, width = self.means.shape
+        distance = np.hypot(np.arange(height)[:, None] - y, np.arange(width) - x)
+        distance = np.minimum(distance + 0.5, len(expected) - 1).astype(int)
+        level = _smooth(self.means, self.usable, self._reach) - self.dark
+        least, grow = max(6, int(0.0003 * level.size)), 1 + self._reach // 2
+        shadow = _clean(self._darker(level, expected[distance]), least, grow)
+        if shadow.any() and inner:
+            expected[:inner] = expected[inner:inner + 3].min()
+            shadow = _clean(self._darker(level, expected[distance]), least, grow)
+        return shadow
+
+    def _darker(self, level, expected):
+        noise = self._noise * np.sqrt(np.maximum(expected, 0) / max(self._typical, 1e-300)) / (2 * self._reach + 1)
+        return (level < 0.3 * expected) & (expected - level > 5 * noise) & (self.usable > 0)
+
+    def contrast(self, weights, reach):
+        """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""
+        around = _smooth(self.means, weights, reach)
+        seen = weights > 0
+        signal = np.maximum(around - self.dark, 0)
+        values = np.where(seen, (self.means - around) / np.sqrt(signal + 0.05 * np.median(signal[seen]) + 1e-300), 0)
+        limit = 4 * np.median(np.abs(values[seen]))
+        return np.clip(values, -limit, limit) if limit > 0 else np.sign(values)
+
+    def score(self, contrast, weights, x, y):
+        """How much of the contrast is a function of the distance from (x, y)."""
+        return coarse.profile_score(contrast, weights, x, y, self._sums, self._numbers)
+
+    def climb(self, contrast, weights, best, x, y, step=1.0):
+        """The nearest maximum of the score, to a quarter of a block: (score, x, y)."""
+        while step > 0.2:
+            for dx, dy in ((step, 0), (-step, 0), (0, step), (0, -step)):
+                value = self.score(contrast, weights, x + dx, y + dy)
+                if value > best:
+                    best, x, y = value, x + dx, y + dy
+                    break
+            else:
+                step /= 2
+        return best, x, y
+
+    def centers(self):
+        """Candidates (x, y) in blocks, the most promising first."""
+        open_ = self.usable * (1 - self.shadows())
+        if open_.sum() < 0.1 * open_.size:
+            open_ = self.usable
+        wide, wide_open = self.contrast(self.usable, 8), self.contrast(open_, 8)
+        starts = by_slopes(wide, self.usable) + by_slopes(wide_open, open_) + by_symmetry(wide_open, open_)
+        starts = [(self.score(wide_open, open_, x, y), x, y) for x, y in _apart(starts)]
+        found = [self.climb(wide_open, open_, *start) for start in sorted(starts, reverse=True)[:_CLIMBS]]
+        return _apart((x, y) for _, x, y in sorted(found, reverse=True))
+
+
+def nearby_center(image, bad, cx, cy):
+    """Where rings put the centre, to a fraction of a block, looked for from (cx, cy) on: (cx, cy, one block) [pixel], or None.
+
+    A quick look on a small image, to tell whether a centre that was found otherwise can be that of rings.
+    """
+    size, means, share = blocks(image, bad, _QUICK)
+    search = Search(means, share)
+    if search.empty:
+        return None
+    open_ = search.usable * (1 - search.shadows())
+    contrast = search.contrast(open_, 8)
+    x, y = (cx + 0.5) / size - 0.5, (cy + 0.5) / size - 0.5
+    here = search.score(contrast, open_, x, y)
+    best, x, y = search.climb(contrast, open_, here, x, y, step=4.0)
+    # Each of the radii adds something like 1 to the score by chance alone.
+    if best < 5 * np.sqrt(len(search._sums)) or best < 1.2 * here:
+        return None
+    return (x + 0.5) * size - 0.5, (y + 0.5) * size - 0.5, size
+
+
+def _apart(points):
+    """Those of the points (x, y) that do not lie within 1.5 blocks of an earlier one."""
+    chosen: list = []
+    for x, y in points:
+        if all(np.hypot(x - u, y - v) > 1.5 for u, v in chosen):
+            chosen.append((x, y))
+    return chosen
+
+
+def _peaks(surface, reach, scale):
+    """The highest points of `surface`, no two within `reach`, as (x, y) divided by `scale`; the surface is used up."""
+    for _ in range(_PEAKS):
+        y, x = np.unravel_index(surface.argmax(), surface.shape)
+        yield x / scale, y / scale
+        surface[max(y - reach, 0):y + reach + 1, max(x - reach, 0):x + reach + 1] = -np.inf
+
+
+def by_symmetry(contrast, weights):
+    """Candidates from centrosymmetry: peaks of the correlation with the image turned by half a turn."""
+    values = (contrast * weights).astype(np.float32)
+    height, width = values.shape
+    shape = 2 * height, 2 * width
+    surface = np.fft.irfft2(np.fft.rfft2(values, s=shape) ** 2, s=shape)[:-1, :-1]
+    pairs = np.multiply.outer(*(np.minimum(np.arange(1, 2 * n), np.arange(2 * n - 1, 0, -1)) for n in (height, width)))
+    surface /= np.sqrt(pairs)
+    surface[pairs < 0.04 * height * width] = 0
+    smooth = surface[1:-1] + surface[:-2] + surface[2:]
+    smooth = smooth[:, 1:-1] + smooth[:, :-2] + smooth[:, 2:]
+    return [(x + 0.5, y + 0.5) for x, y in _peaks(smooth, 6, 2.0)]
+
+
+def by_slopes(contrast, weights):
+    """Candidates from the slopes: where the lines along the gradients meet."""
+    ones = np.ones_like(contrast)
+    usable = (_smooth((weights > 0.5).astype(float), ones, 2) > 0.999).astype(float)
+    if not usable.any():
+        return []
+    tensor = np.empty((3, *contrast.shape))
+    coarse.slope_tensor(_smooth(contrast, weights, 2), usable, *tensor)
+    xx, xy, yy = (_smooth(part, usable, 3) for part in tensor)
+    votes = np.empty_like(contrast)
+    coarse.radial_votes(xx, xy, yy, usable, np.median((xx + yy)[usable > 0]), 4.0, votes)
+    narrow = _smooth(votes, ones, 1)
+    return list(_peaks(narrow - _smooth(narrow, ones, 8), 4, 1.0))

@@ -1,0 +1,297 @@
+"""The `edfast` command."""
+
+import csv
+import io
+import math
+import os
+import statistics
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from . import __version__
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+class _Failure(click.ClickException):
+    """Something that makes all work pointless: one line, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file=None):
+        click.echo(f"edfast: {self.format_message()}", err=True)
+
+
+def _show_version(context, _parameter, wanted):
+    if wanted:
+        click.echo(f"edfast {__version__}")
+        context.exit()
+
+
+@click.group(context_settings=_CONTEXT)
+@click.option("-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+              help="Show the version and exit.")
+def main():
+    """The beam centre of electron-diffraction patterns, in milliseconds.
+
+    \b
+    Examples:
+      edfast demo -o demo/                                 try it on simulated files
+      edfast recalibrate day1/*.dm4 -p cal.poni -o out/    one PONI for each image
+    """  # noqa: D301 (click wants the character itself)
+
+
+@main.command(short_help="Find the beam in images and write a PONI file for each.")
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("-p", "--poni", required=True, type=click.Path(), metavar="FILE",
+              help="PONI file with the distance and the tilts.")
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="FOLDER",
+              help="Folder for the PONI files, recalibration.csv and drift.png; made if needed.")
+@click.option("--beamstop/--no-beamstop", default=True, show_default=True, help="Whether a beam stop hides the direct beam.")
+@click.option("--method", type=click.Choice(["ring", "covariance", "max", "centroid"]), default="ring", show_default=True,
+              help="ring: the accurate one. With a beam stop also covariance (as documented: the centroid of the brightest "
+                   "region); without also max (as documented: the brightest pixel) and centroid (of the direct beam).")
+@click.option("--convention", type=click.Choice(["pyfai", "documented"]), default="pyfai", show_default=True,
+              help="pyfai: the beam exactly where it was found. documented: the formula of the recalibration document.")
+@click.option("-m", "--mask", type=click.Path(), metavar="FILE",
+              help="Mask for all images (.npy or an image): non-zero pixels are left out.")
+@click.option("--threshold-rel", type=float, default=0.5, show_default=True,
+              help="For covariance: factor on Otsu's threshold.")
+@click.option("--min-size", type=int, default=50, show_default=True,
+              help="For covariance: smallest bright region, in pixels.")
+@click.option("--frame", type=click.IntRange(min=0), help="Which image of files with several, from 0.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1),
+              help="Files in work at the same time; by default the number of cores, 8 at most.")
+@click.option("-v", "--verbose", is_flag=True, help="A line for each file, and where errors come from.")
+def recalibrate(files, poni, output, beamstop, method, convention, mask, threshold_rel, min_size, frame, jobs, verbose):
+    """Find the beam in each of FILES and write a PONI file that has it there; distance and tilts stay.
+
+    FOLDER receives a PONI file for each image, recalibration.csv with a row for each (centre, shift from the input PONI,
+    semi-axes, error, time), and drift.png. A file that fails is reported and does not stop the others; inputs are never
+    changed.
+
+    Exit code: 0 all files recalibrated, 1 some failed, 2 wrong usage.
+
+    \b
+    Examples:
+      edfast recalibrate day1/*.dm4 -p cal.poni -o out/
+      edfast recalibrate direct_*.dm4 -p cal.poni -o out/ --no-beamstop --method centroid
+      edfast recalibrate series.h5 --frame 12 -p cal.poni -o out/ -m hot_pixels.npy
+    """  # noqa: D301
+    from ._recalibrate import Options
+
+    with _one_line(verbose):
+        options = Options(beamstop, method, convention, threshold_rel, min_size)
+        rows = run(files, poni, output, options, mask=mask, frame=frame, jobs=jobs, verbose=verbose)
+    sys.exit(0 if len(rows) and all(row.status == "ok" for row in rows) else 1)
+
+
+@main.command(short_help="Calibrate with an image of a known crystal's rings, and write a PONI file.")
+@click.argument("cif", type=click.Path())
+@click.argument("image", type=click.Path())
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="PONI file to write; a picture goes beside it (.png).")
+@click.option("-w", "--wavelength", type=float, metavar="ANGSTROM", help="If the file does not say it.")
+@click.option("--voltage", "voltage_kv", type=float, metavar="KV", help="Accelerating voltage, instead of the wavelength.")
+@click.option("-p", "--pixel-size", type=float, metavar="MICROMETRE",
+              help="Of the image (the camera's times the binning), if the file does not say it.")
+@click.option("-l", "--distance", type=float, metavar="MM", help="First guess of the camera length; it may be wrong.")
+@click.option("-m", "--mask", type=click.Path(), metavar="FILE", help="Mask (.npy or an image): non-zero pixels are left out.")
+@click.option("--tilt", is_flag=True, help="Refine rot1 and rot2 too, if the image supports them.")
+@click.option("--orientation", type=click.IntRange(1, 4), default=3, show_default=True, help="pyFAI's.")
+@click.option("--frame", type=click.IntRange(min=0), help="Which image of a file with several, from 0.")
+@click.option("--interactive", is_flag=True, help="By hand, as documented: print the settings and run pyFAI-calib2.")
+@click.option("-v", "--verbose", is_flag=True, help="Where errors come from.")
+def calibrate(cif, image, output, mask, distance, tilt, orientation, interactive, verbose, **known):
+    """Calibrate with IMAGE, which shows the rings of the crystal structure CIF.
+
+    The rings are found, told apart by the ratios of their radii, and camera length and centre are refined on all of them; the
+    PONI file has the errors as a comment, and its picture shows the rings where they are expected and how far each is off.
+    With --interactive the files for pyFAI-calib2 are made and the program is run instead; -o, -m, --tilt and --orientation are
+    its own business then.
+
+    Exit code: 0 calibrated, 1 the rings are not those of the structure, 2 wrong usage or a file that cannot be read.
+
+    \b
+    Examples:
+      edfast calibrate gold.cif rings.dm4 -o cal.poni
+      edfast calibrate gold.cif rings.tif -o cal.poni --voltage 200 -p 30
+      edfast calibrate --interactive gold.cif rings.dm4
+    """  # noqa: D301
+    known["distance"] = None if distance is None else distance / 1e3
+    with _one_line(verbose):
+        if interactive:
+            from .calibration import perform_geometric_calibration
+
+            if output or mask or tilt or orientation != 3:
+                raise click.UsageError("--interactive does not go with -o, -m, --tilt and --orientation")
+            perform_geometric_calibration(cif, image, **known)
+        elif output is None:
+            raise click.UsageError("give the name of the PONI file with -o, or --interactive")
+        else:
+            _calibrate(cif, image, output, mask, known, tilt=tilt, orientation=orientation)
+
+
+@main.command(short_help="Recalibrate simulated files, and compare with the truth.")
+@click.option("-o", "--output", default="demo", show_default=True, type=click.Path(), metavar="FOLDER",
+              help="Folder for the images, the PONI files and the results; made if needed.")
+def demo(output):
+    """Recalibrate simulated files, and compare with the truth.
+
+    A dozen DM4 images of a gold film with a drifting beam, half of them with a beam stop, and their PONI file are written to
+    FOLDER and recalibrated as `edfast recalibrate` does it.
+    """
+    from ._recalibrate import Options
+    from .simulate import write_demo
+
+    with _one_line():
+        images, poni, truth = write_demo(_make_folder(output))
+        click.echo(f"{len(images)} simulated images, {poni.name} and {truth.name} are in {output}{os.sep}\n")
+        rows = run(images, poni, Path(output) / "recalibrated", Options(True, "ring"))
+        _compare(rows, truth)
+    sys.exit(0 if all(row.status == "ok" for row in rows) else 1)
+
+
+@main.command(short_help="Compile all kernels, so that the first image does not wait.")
+def warmup():
+    """Compile all kernels now, so that the first image does not wait for them.
+
+    Compiled kernels are kept on disk, for this version of edfast; the folder is NUMBA_CACHE_DIR where that is set.
+    """
+    from ._warmup import warm_up
+
+    with _one_line():
+        for name, seconds in warm_up():
+            click.echo(f"{name:10} {seconds:6.1f} s")
+
+
+def _calibrate(cif, image, output, mask, known, **options):
+    """Calibrate as the command does: PONI, picture, table."""
+    from ._ponifile import check_output
+    from ._recalibrate import check_not_input, read_image, read_mask
+    from .calibration import CalibrationError, calibrate
+    from .plots import plot_calibration
+
+    picture = Path(output).with_suffix(".png")
+    check_not_input(picture, image, cif, *[mask] * (mask is not None))
+    check_output(output)
+    try:
+        found = calibrate(cif, image, output=output, mask=None if mask is None else read_mask(mask), **known, **options)
+    except CalibrationError as error:
+        click.echo(f"edfast: {error}", err=True)
+        sys.exit(1)
+    _save(plot_calibration(read_image(image, known["frame"]), found), picture)
+    click.echo(f"{found}\n  PONI file  {output}\n  picture    {picture}")
+
+
+def run(files, poni, folder, options, *, mask=None, frame=None, jobs=None, verbose=False):
+    """Recalibrate files as the command does, with its output, and return a row for each."""
+    from ._many import CSV_NAME, PICTURE_NAME, recalibrate_files
+    from ._recalibrate import read_mask
+    from .geometry import read_poni
+
+    geometry = read_poni(poni)
+    mask = None if mask is None else read_mask(mask)
+    folder, rows, start = _make_folder(folder), [], time.perf_counter()
+    work = recalibrate_files(files, geometry, options, folder, mask=mask, frame=frame, source=poni, jobs=jobs)
+    try:
+        with _progress(len(set(files))) as (step, say):
+            for row in work:
+                rows.append(row)
+                _report(row, say, verbose)
+                step()
+    except KeyboardInterrupt:
+        work.close()
+        raise click.ClickException(f"interrupted; what was done is in {folder / CSV_NAME}") from None
+    _draw(rows, folder / PICTURE_NAME)
+    _summarise(rows, time.perf_counter() - start, folder / CSV_NAME, folder / PICTURE_NAME)
+    return rows
+
+
+def _report(row, say, verbose):
+    if row.status != "ok":
+        say(f"edfast: {row.error if row.path in row.error else f'{row.path}: {row.error}'}")
+        if verbose:
+            say(row.trace.rstrip())
+    elif verbose:
+        say(f"{row.path}: ({row.cx:.2f}, {row.cy:.2f}), shift ({row.dx:+.2f}, {row.dy:+.2f}) px, {row.milliseconds:.1f} ms")
+
+
+def _summarise(rows, seconds, table, picture):
+    good = [row for row in rows if row.status == "ok"]
+    click.echo(f"{len(good)} of {len(rows)} files recalibrated in {seconds:.1f} s\n"
+               f"  PONI files  {table.parent}{os.sep}\n  table       {table}\n  drift       {picture}")
+    misplaced = max((row.misplaced for row in good), default=0)
+    if misplaced > 1:
+        click.echo(f"edfast: the documented convention puts the beam up to {misplaced:.1f} pixels from where it was found; "
+                   "--convention pyfai puts it there", err=True)
+
+
+def _compare(rows, truth):
+    """Print where the beam was found, where it is, and the distance between the two."""
+    with truth.open(newline="") as file:
+        true = {line["file"]: (float(line["cx"]), float(line["cy"])) for line in csv.DictReader(file)}
+    click.echo(f"\n{'image':24}{'found (x, y)':>22}{'true (x, y)':>22}{'error / pixel':>16}")
+    errors = []
+    for row in rows:
+        name = Path(row.path).name
+        errors.append(math.dist((row.cx, row.cy), true[name]))
+        found = f"({row.cx:.3f}, {row.cy:.3f})" if row.status == "ok" else row.status
+        click.echo(f"{name:24}{found:>22}{'({:.3f}, {:.3f})'.format(*true[name]):>22}{errors[-1]:16.3f}")
+    known = [error for error in errors if error == error]
+    click.echo(f"{'median':24}{'':44}{statistics.median(known) if known else math.nan:16.3f}")
+
+
+def _draw(rows, picture):
+    from .plots import plot_drift
+
+    columns = ([getattr(row, name) for row in rows] for name in ("cx", "cy", "dx", "dy"))
+    _save(plot_drift(*columns, labels=[Path(row.path).name for row in rows]), picture)
+
+
+def _save(figure, picture):
+    from ._ponifile import write_atomically
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_atomically(picture, buffer.getvalue())
+
+
+def _make_folder(folder):
+    """The folder, made and known to take files, before any work."""
+    from ._ponifile import check_output
+
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file" if folder.is_file() else f"cannot be made ({error.strerror})"
+        raise _Failure(f"output folder {folder} {reason}: give another one with -o") from None
+    check_output(folder / "recalibration.csv")
+    return folder
+
+
+@contextmanager
+def _progress(total):
+    """(step, say): a bar on a terminal, on stderr, that lines of text do not tear apart; plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield (lambda: None), (lambda text: click.echo(text, err=True))
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="file", file=sys.stderr, leave=False) as bar:
+        yield bar.update, (lambda text: bar.write(text, file=sys.stderr))
+
+
+@contextmanager
+def _one_line(verbose=False):
+    """Errors as one line and exit code 2, or as they are."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+        if verbose:
+            raise
+        raise _Failure(" ".join(str(error).split())) from None

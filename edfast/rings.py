@@ -1,0 +1,487 @@
+"""The centre of a ring pattern, known to the limit of the counts.
+
+All concentric rings are fitted together: centre, ellipticity, radii and widths are common, height and background belong to
+each sector of the azimuth. Beam stop, spots, hot pixels and gaps are left out by what they do to the sectors, and the errors
+come from the noise that the image itself shows.
+"""
+
+import math
+
+import numpy as np
+
+from ._results import Ring, RingFit
+from ._validation import as_count, as_image, as_mask, as_number
+
+__all__ = ["Ring", "RingFit", "RingNotFoundError", "fit_ring"]
+
+_REACH = 6.0        # an annulus reaches so many widths to either side of its ring
+_FINENESS = 3.5     # bins per width
+_MIDDLE = 512       # longest side of the image on which rings are looked for and roughly fitted [blocks]
+_MAX_RINGS = 10
+_EVEN = 0.45        # share of the azimuth that the strongest ring must fill at least, as a participation ratio
+_CALM = 1.6         # chi2 of the sectors up to which a ring with gaps passes, which must fill
+_WHOLE = 0.6        # this share of the azimuth otherwise
+_SURE = 9.5         # standard errors by which the rings together must stand out,
+_HIGH = 5.0         # and by which their heights must exceed zero, or the somewhat less of _FAINT
+_FAINT = 3.5        # where they stand out twice as clearly
+_ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
+_PLAIN = 60.0       # so many standard errors
+_STILL = 0.3        # squared last step, in standard errors, that counts as converged
+_RESOLVED = 3.0     # a ring whose width is so many blocks loses nothing by being fitted on blocks (0.5 % of its errors)
+_CLEAR = 2000.0     # quality from where on no other candidate is tried
+_TRIALS = 6         # candidates for the centre that are fitted before giving up
+_WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
+
+
+class RingNotFoundError(ValueError):
+    """There is no ring pattern in the image, or none whose centre can be told."""
+
+
+class _State:
+    """Geometry and rings on one level of resolution; what a fit starts from and returns."""
+
+    def __init__(self, center, strain, radii, widths):
+        self.center, self.strain = np.array(center, float), np.array(strain, float)
+        self.radii, self.widths = np.array(radii, float), np.array(widths, float)
+
+    def near(self, other):
+        """Whether no ring has moved so far that pixels stand in the wrong cells."""
+        move = np.abs(self.center - other.center).max() + np.abs(self.strain - other.strain).max() * self.radii.max()
+        return move < 0.25 * self.widths.min()
+
+    def scaled(self, factor):
+        """The same in pixels that are `factor` times smaller."""
+        return _State((self.center + 0.5) * factor - 0.5, self.strain, self.radii * factor, self.widths * factor)
+
+
+class _Frame:
+    """An image with what is masked in it: single pixels, and blocks of `size` x `size` pixels in the shade of a beam stop."""
+
+    def __init__(self, image, bad, shade, size):
+        self.image, self.bad, self.shade, self.size = image, bad, shade, size
+
+
+class _Solution:
+    """What the kernel leaves behind: common parameters with covariance, sectors with weights."""
+
+    def __init__(self, state, table, angles, plan, gain, covariance, weights, scores, signal, variances, noise):
+        self.state, self.table, self.angles, self.plan, self.gain, self.noise = state, table, angles, plan, gain, noise
+        self.covariance, self.weights, self.scores = covariance, weights, scores
+        self.signal, self.variances = signal, variances
+
+
+def _unroll(frame, state, first, lo, step, n_sectors, limit=np.inf):
+    from .kernels import polar
+
+    table = np.empty((n_sectors, first[-1], 4))
+    polar.unroll(frame.image, frame.bad, frame.shade, frame.size, *state.center, *state.strain, first, lo, step, limit, table)
+    polar.screen_cells(table)
+    return table
+
+
+def _plan(state, shape):
+    """Annuli around the rings: (first bin of each, inner radius, step, first ring of each, degree of the background)."""
+    from .kernels import rings
+
+    n = len(state.radii)
+    ring_first, bins, degrees = np.zeros((3, n + 1), np.int64)
+    lo, step = np.zeros((2, n))
+    groups = rings.plan_groups(state.radii, state.widths, _REACH, 2.0 * math.hypot(*shape), _FINENESS, ring_first, lo, step,
+                               bins, degrees)
+    first = np.zeros(groups + 1, np.int64)
+    np.cumsum(bins[:groups], out=first[1:])
+    return first, lo[:groups], step[:groups], ring_first[:groups + 1], degrees[:groups]
+
+
+def _fit(frame, state, n_sectors, ellipse, limit=np.inf):
+    """One unrolling about `state` and one joint fit."""
+    from .kernels import polar, rings
+
+    first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape)
+    table = _unroll(frame, state, first, lo, step, n_sectors, limit)
+    s11, s12, s22 = polar.stretch(*state.strain)
+    angles = polar.sector_angles(n_sectors, s11, s12)
+    n, groups, most = len(state.radii), len(lo), int(np.diff(ring_first).max())
+    size, m = 4 + 3 * n + int((degrees + 1).sum()), 4 * most + 3 + int(degrees.max())
+    spans = np.ones(groups)
+    signal, noise = np.zeros((n_sectors, groups, most + 1 + int(degrees.max()))), np.zeros(4)
+    if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
+        raise RingNotFoundError("no usable pixels where rings were looked for")
+    rings.start_values(table, first, lo, step, ring_first, state.radii, signal, noise, spans)
+    radii, widths, geometry, covariance = state.radii.copy(), state.widths.copy(), np.zeros(4), np.zeros((size, size))
+    weights, scores = np.ones((n_sectors, groups)), np.zeros((n_sectors, groups))
+    variances = np.zeros((groups, most + 2, n_sectors))
+    _, gain, _ = rings.fit_rings(
+        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spans, noise, signal,
+        np.zeros((groups, most + 2)), variances, weights, scores, np.zeros((n_sectors, groups, m, m + 2)),
+        np.zeros((size, size + 2)), covariance)
+    unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
+    covariance[:2] = unstretch @ covariance[:2]
+    covariance[:, :2] = covariance[:, :2] @ unstretch.T
+    found = _State(state.center + unstretch @ geometry[:2], state.strain + geometry[2:], radii, widths)
+    return _Solution(found, table, angles, plan, gain, covariance, weights, scores, signal, variances, noise)
+
+
+def _profile(frame, state, n_sectors=32):
+    """Robust radial profile, in steps of a pixel, in the plane in which the strain of `state` is undone: (mean, error)."""
+    from .kernels import profile
+
+    height, width = frame.image.shape
+    far = max(math.hypot(state.center[0] - x, state.center[1] - y) for x in (0, width) for y in (0, height))
+    n = int(min(far, 1.2 * max(height, width)))
+    table = _unroll(frame, state, np.array([0, n]), np.array([0.0]), np.array([1.0]), n_sectors)
+    mean, error, coverage = np.empty((3, n))
+    profile.robust_profile(table, mean, error, coverage)
+    error[coverage < 0.2] = np.inf
+    good = error < np.inf
+    if good.sum() >= 8:
+        # Radii where the few sectors happen to agree must not look perfect.
+        error = np.hypot(error, 0.2 * np.median(error[good]) + 1e-12 * np.abs(mean[good]).max())
+    return mean, error
+
+
+def _look_for_rings(mean, error, known):
+    """Bumps in a radial profile, besides the rings that are `known` (first): rows of radius, width, height, significance."""
+    from .kernels import profile
+
+    places = np.arange(len(mean)) + 0.5
+    rest = mean.copy()
+    for radius, width, height, _ in known:
+        rest -= height * np.exp(-0.5 * ((places - radius) / width) ** 2)
+    rings = np.zeros((_MAX_RINGS, 4))
+    if (error < np.inf).sum() < 8:
+        return known
+    # Beside a stop or at the edge of the frame a ring may show one flank only: looked for where there is nothing better.
+    for reach in (2.2, 0.7) if not len(known) else (2.2,):
+        found = profile.find_rings(rest.copy(), error, _WIDTHS, 4.0, 0.003, reach, rings)
+        if found:
+            break
+    rings = rings[:found]
+    rings[:, 0] += 0.5
+    rings = np.concatenate([known, rings])
+    return rings[_stand(mean, error, rings, 0.1, 2.0)]
+
+
+def _stand(mean, error, rings, depth, doubt):
+    """Which rings stand on two feet, or on one if they are strong: edges and shoulders of discs and blobs do not."""
+    from .kernels import profile
+
+    radii, widths, heights, _ = np.ascontiguousarray(rings.T)
+    feet = profile.count_feet(mean, error, radii, widths, heights, depth, doubt)
+    return (feet == 2) | ((feet == 1) & (heights > 0.3 * heights[feet > 0].max(initial=0)))
+
+
+def _n_sectors(radii):
+    return 64 if np.max(radii) >= 40 else 32
+
+
+def _significance(solution):
+    """Height of each ring over its standard error, and the share of the azimuth where it can be seen."""
+    n = len(solution.state.radii)
+    heights, errors, spread = np.zeros((3, n))
+    ring_first = solution.plan[3]
+    for g in range(len(ring_first) - 1):
+        for k in range(ring_first[g], ring_first[g + 1]):
+            p = k - ring_first[g]
+            used = (solution.weights[:, g] > 0.3) & np.isfinite(solution.variances[g, p])
+            if used.sum() < 4:
+                errors[k] = np.inf
+                continue
+            values = solution.signal[used, g, p]
+            heights[k] = values.mean()
+            errors[k] = math.sqrt(max(solution.covariance[4 + 2 * n + k, 4 + 2 * n + k], 0.0)) or np.inf
+            spread[k] = values.sum() ** 2 / (len(values) * (values ** 2).sum()) if (values ** 2).sum() > 0 else 0.0
+    return heights, errors, spread
+
+
+def _keep(solution, which):
+    state = solution.state
+    return _State(state.center, state.strain, state.radii[which], state.widths[which])
+
+
+def _sureness(solution, heights):
+    """How many standard errors each ring stands out: what the error of its radius says (texture does not count as doubt)."""
+    n = len(heights)
+    variance = np.diag(solution.covariance)[4:4 + n]
+    return np.sign(heights) * math.sqrt(2) * solution.state.widths / np.sqrt(np.where(variance > 0, variance, np.inf))
+
+
+def _prune(state, sure, even):
+    """Which rings to keep: significant, present around the azimuth, of sensible width, and no two the same."""
+    keep = (sure > 2.5) & (even > 0.25) & (state.widths > 0.3) & (state.widths < 0.25 * state.radii) & (state.radii > 3)
+    for k in range(1, len(keep)):
+        if state.radii[k] - state.radii[k - 1] < 0.6 * (state.widths[k] + state.widths[k - 1]):
+            keep[k if sure[k] < sure[k - 1] else k - 1] = False
+    return keep
+
+
+def _settle(frame, state, rings, ellipse, *, final=False):
+    """Fit, and drop what proves to be no ring, until all are sure and stay: (solution, rings), or why not.
+
+    Rings that are still missing keep a fit from converging. Unless it is to be final, a geometry that stays is enough.
+    """
+    for turn in range(6):
+        rings = rings[np.argsort(rings[:, 0])]
+        start = _State(state.center, state.strain, rings[:, 0], rings[:, 1])
+        solution = _fit(frame, start, _n_sectors(rings[:, 0]), ellipse)
+        heights, _, even = _significance(solution)
+        sure, found = _sureness(solution, heights), solution.state
+        keep = _prune(found, sure, even)
+        if not np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape) or np.abs(found.strain).max() > 0.3:
+            return None, "what stands out of the radial profile has no centre"
+        if not keep.any():
+            return None, "what stands out of the radial profile is no ring around the azimuth"
+        rings = np.stack([found.radii, found.widths, heights, sure], axis=1)
+        if keep.all() and found.near(start) and (solution.gain < _STILL or (turn > 0 and not final)):
+            return solution, rings
+        if keep.all() and turn > 2:
+            # Something among the rings is none, and throws the fit about.
+            keep[np.argmin(rings[:, 3])] = len(rings) == 1
+        rings = rings[keep]
+        if solution.gain < 1000:
+            state = found
+    return None, "what stands out of the radial profile does not agree on a centre"
+
+
+def _try(frame, center, ellipse):
+    """Fit the middle-sized image from a rough centre: (solution, rings that stand), or (None, why not)."""
+    state, rings, why = _State(center, (0, 0), [], []), np.empty((0, 4)), "no ring stands out of the radial profile"
+    best = None
+    for turn in range(4):
+        mean, error = _profile(frame, state)
+        looked = _look_for_rings(mean, error, rings)
+        if best is not None and best.gain < 1:
+            # What else there is in the profile is a ring only if it fits in with those that do agree.
+            looked = looked[looked[:, 1] < 2 * rings[:, 1].max()]
+        if len(looked) == 0 or (turn > 1 and len(looked) <= len(rings)):
+            break
+        if turn == 0:
+            # The clear ones fix centre and strain, with which the profile becomes so sharp that the others can be told.
+            looked = looked[(looked[:, 2] > 0.08 * looked[0, 2]) & (looked[:, 3] > 0.3 * looked[0, 3])]
+        solution, outcome = _settle(frame, state, looked, ellipse)
+        if solution is None:
+            why = outcome
+            break
+        if best is not None and solution.gain >= 1 > best.gain:
+            break
+        best, state, rings = solution, solution.state, outcome
+    if best is None:
+        return None, why
+    mean, error = _profile(frame, state)
+    rings = rings[_stand(mean, error, rings, 0.14, 1.0)]
+    if not len(rings):
+        return None, "what stands out of the radial profile is an edge or a shoulder, no ring"
+    return best, rings
+
+
+def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None):
+    """Centre of a ring pattern, with its uncertainty.
+
+    Parameters
+    ----------
+    image : array_like of shape (H, W)
+        Any integer or floating dtype; offset and sign do not matter. Non-finite pixels are left out.
+    mask : array_like of shape (H, W), optional
+        True (or non-zero) = masked out. A beam stop is found without it.
+    center : (float, float), optional
+        (cx, cy), column and row [pixel]: where the centre is, roughly. Without it the pattern is searched for.
+    radius : float, optional
+        Radius of the ring [pixel] whose semi-axes are wanted, roughly. The other rings still help to find the centre, unless
+        ``max_rings=1``. Without it: the surest ring.
+    ellipse : bool, default True
+        Fit ellipses of one common shape; False: circles.
+    max_rings : int, optional
+        Use no more than so many rings in the last fit: the nearest to `radius`, or the surest.
+
+    Returns
+    -------
+    RingFit
+        Centre (cx, cy) = (column, row), semi-axes, orientation, standard errors [pixel], and what they rest on.
+
+    Raises
+    ------
+    RingNotFoundError
+        No ring pattern, and why it is thought so. It is a ValueError.
+    ValueError, TypeError
+        An argument makes no sense.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from edfast.rings import fit_ring
+    >>> y, x = np.mgrid[:128, :160]
+    >>> r = np.hypot(x - 83.25, y - 60.5)
+    >>> image = np.random.default_rng(0).poisson(5 + 200 * np.exp(-0.5 * ((r - 40) / 2) ** 2))
+    >>> fit = fit_ring(image)
+    >>> abs(fit.cx - 83.25) < 0.05, abs(fit.cy - 60.5) < 0.05, fit.n_rings
+    (True, True, 1)
+    """
+    image = as_image(image)
+    mask = as_mask(mask, image.shape)
+    radius = None if radius is None else as_number(radius, "radius", above=0, unit="pixel")
+    if max_rings is not None:
+        max_rings = as_count(max_rings, "max_rings", minimum=1)
+    if center is not None:
+        center = np.ravel(center).tolist()
+        if len(center) != 2:
+            raise ValueError(f"center must be (cx, cy), column and row, not {len(center)} numbers")
+        center = tuple(as_number(value, "center") for value in center)
+    if min(image.shape) < 16:
+        raise RingNotFoundError(f"an image of shape {image.shape} is too small to tell a ring")
+    bad = np.zeros((0, 0), np.uint8) if mask is None else mask.view(np.uint8)
+    return _search_and_fit(image, bad, center, radius, bool(ellipse), max_rings)
+
+
+def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
+    from . import _ringsearch
+
+    factor, middle, share = _ringsearch.blocks(image, bad, _MIDDLE)
+    hidden = (share < 0.7).astype(np.uint8)
+    size, means, share = _ringsearch.blocks(middle, hidden, _ringsearch._COARSE)
+    search = _ringsearch.Search(means, share)
+    if search.empty:
+        raise RingNotFoundError("no ring found: the image is constant, masked or not finite")
+    starts = search.centers()[:_TRIALS] if center is None else [tuple((v + 0.5) / factor / size - 0.5 for v in center)]
+    best: tuple = (0.0, None, None, None)
+    reason = "nothing in the image is symmetric about a centre"
+    for start in starts:
+        frame = _Frame(middle, hidden, search.stop(*start), size)
+        solution, outcome = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse)
+        if solution is None:
+            reason = outcome
+            continue
+        quality = float(np.sum(outcome[:, 3] ** 2))
+        if quality > best[0]:
+            best = quality, solution, outcome, frame
+        if quality > _CLEAR:
+            break
+    _, solution, outcome, frame = best
+    if solution is None:
+        raise RingNotFoundError(f"no ring found: {reason}")
+    block = int(min(max(factor * solution.state.widths.min() / _RESOLVED, 1), factor))
+    rings = _choose(outcome, radius and radius / factor, max_rings)
+    if block != factor or len(rings) < len(solution.state.radii) or not solution.gain < _STILL:
+        rings[:, :2] *= factor / block
+        frame = _resolve(image, bad, frame, factor, block)
+        solution = _settle_clearest(frame, solution.state.scaled(factor / block), rings, ellipse)
+    _doubt(solution)
+    return _result(solution, block, radius)
+
+
+def _choose(rings, radius, most):
+    """The `most` rings that are nearest to `radius`, or the surest; all without a number. The surest come first."""
+    rings = rings[np.argsort(-rings[:, 3])]
+    if most is None or most >= len(rings):
+        return rings
+    return rings[:most] if radius is None else rings[np.sort(np.argsort(np.abs(rings[:, 0] - radius))[:most])]
+
+
+def _settle_clearest(frame, state, rings, ellipse):
+    """The last fit. Where not all rings (surest first) come to rest together, half of them are tried, and half of these."""
+    number = len(rings)
+    while number:
+        solution, outcome = _settle(frame, state, rings[:number], ellipse, final=True)
+        if solution is not None:
+            return solution
+        number //= 2
+    raise RingNotFoundError(f"no ring found: {outcome}")
+
+
+def _resolve(image, bad, frame, factor, block):
+    """The frame for the last fit, in blocks of `block` pixels; `frame` is the middle-sized one, in blocks of `factor`."""
+    if block == factor:
+        return frame
+    if block == 1:
+        return _Frame(image, bad, frame.shade, frame.size * factor)
+    from .kernels import coarse
+
+    shape = tuple(-(-n // block) for n in image.shape)
+    means, share = np.empty(shape), np.empty(shape)
+    coarse.block_means(image, bad, block, means, share)
+    hidden = (share < 1).astype(np.uint8)
+    if frame.shade.any():
+        rows, columns = (np.arange(n) * block // (frame.size * factor) for n in shape)
+        hidden |= frame.shade[rows[:, None], columns]
+    return _Frame(means, hidden, np.zeros((0, 0), np.uint8), 1)
+
+
+def _doubt(solution):
+    """Refuse a fit that does not rest on rings that are beyond doubt."""
+    heights, errors, even = _significance(solution)
+    sure = _sureness(solution, heights)
+    total, high = math.hypot(*sure), math.hypot(*(heights / errors))
+    if total < _SURE or high < (_FAINT if total > 2 * _SURE else _HIGH):
+        raise RingNotFoundError(f"no ring found: what looks like one stands out by {min(total, high):.1f} standard errors "
+                                "only")
+    if total < _PLAIN and _roughness(solution) > _ROUGH:
+        raise RingNotFoundError("no ring found: what looks like one consists of spots; a single crystal?")
+    filled, chi2 = even[np.argmax(sure)], _chi2(solution)
+    if filled < (_WHOLE if chi2 > _CALM else _EVEN):
+        raise RingNotFoundError(f"no ring found: what looks like one fills {100 * filled:.0f} % of the azimuth only; "
+                                "spots of a single crystal?")
+
+
+def _chi2(solution):
+    """Scatter about the common solution of what the sectors say of the radii, per degree of freedom; clipped at 4 sigma."""
+    return float(np.mean(np.minimum(solution.scores ** 2, 16.0)))
+
+
+def _roughness(solution):
+    """Variance of a pixel as the scatter of the cells tells it, over that which the pixels within the calmer cells have."""
+    number, total, _, square = np.moveaxis(solution.table, -1, 0)
+    usable = np.isfinite(total) & (number > 1)
+    inside = np.where(usable, square - total ** 2 / np.maximum(number, 1), 0) / np.maximum(number - 1, 1)
+    inside = np.sort(np.where(usable, inside, np.inf), axis=0)
+    calm = 0.8 * usable.sum(axis=0)
+    inside = np.where(np.arange(len(inside))[:, None] < calm, inside, 0)
+    return solution.noise[3] / (inside.sum() / max(calm.sum(), 1) + 1e-300)
+
+
+def _seen(solution):
+    """Weight of each sector of the azimuth: the largest of its rings that have at least half of their pixels there."""
+    state, (first, lo, step, ring_first, _) = solution.state, solution.plan
+    n_sectors = len(solution.angles)
+    usable = np.where(np.isfinite(solution.table[..., 1]), solution.table[..., 0], 0)
+    out = np.zeros(n_sectors)
+    for g in range(len(lo)):
+        places = lo[g] + step[g] * (np.arange(first[g + 1] - first[g]) + 0.5)
+        for k in range(ring_first[g], ring_first[g + 1]):
+            crest = np.abs(places - state.radii[k]) < 1.5 * state.widths[k]
+            pixels = usable[:, first[g]:first[g + 1]][:, crest].sum(axis=1)
+            whole = crest.sum() * step[g] * state.radii[k] * 2 * math.pi / n_sectors
+            out = np.maximum(out, np.where(pixels > 0.5 * whole, solution.weights[:, g], 0))
+    return out
+
+
+def _result(solution, factor, radius):
+    """The `RingFit` of a solution in blocks of `factor` pixels."""
+    state, variance = solution.state.scaled(factor), solution.covariance.copy()
+    heights, errors, _ = _significance(solution)
+    n = len(state.radii)
+    for lengths in (slice(0, 2), slice(4, 4 + n)):
+        variance[lengths] *= factor
+        variance[:, lengths] *= factor
+    # Sectors that scatter more than chance allows make all errors larger.
+    scale = max(1.0, _chi2(solution) / (1 + 1.5 * math.sqrt(2 / solution.scores.size)))
+    reference = int(np.argmax(heights / errors) if radius is None else np.argmin(np.abs(state.radii - radius)))
+    size = math.hypot(*state.strain)
+    grow = math.exp(size)
+    r = float(state.radii[reference])
+    direction = state.strain / size if size > 0 else np.array([1.0, 0.0])
+    strain_var = float(direction @ variance[2:4, 2:4] @ direction)
+    cross = float(direction @ variance[2:4, 4 + reference])
+    r_var = float(variance[4 + reference, 4 + reference])
+    a_var = grow ** 2 * (r_var + r * r * strain_var + 2 * r * cross)
+    b_var = (r_var + r * r * strain_var - 2 * r * cross) / grow ** 2
+    weights = _seen(solution)
+    return RingFit(
+        cx=float(state.center[0]), cy=float(state.center[1]), a=r * grow, b=r / grow,
+        angle=0.5 * math.atan2(state.strain[1], state.strain[0]) if size > 0 else 0.0,
+        cx_err=math.sqrt(scale * variance[0, 0]), cy_err=math.sqrt(scale * variance[1, 1]),
+        a_err=math.sqrt(max(scale * a_var, 0.0)), b_err=math.sqrt(max(scale * b_var, 0.0)),
+        cxy_err=scale * float(variance[0, 1]),
+        coverage=float((weights > 0.3).mean()), n_rings=n, chi2=_chi2(solution),
+        converged=bool(solution.gain < 1e-2),
+        rings=tuple(Ring(float(state.radii[k]), math.sqrt(scale * variance[4 + k, 4 + k]), float(state.widths[k]),
+                         float(heights[k]), float(errors[k])) for k in range(n)),
+        sectors=tuple(float(v) for v in weights))
