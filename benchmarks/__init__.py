@@ -1,0 +1,1 @@
+"""Benchmarks: speed (pytest-benchmark, asv) and accuracy."""
