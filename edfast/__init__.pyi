@@ -1,6 +1,7 @@
 from . import calibration as calibration
 from . import filereader as filereader
 from . import geometry as geometry
+from . import image as image
 from . import plots as plots
 from . import recalibration as recalibration
 from . import rings as rings
