@@ -37,11 +37,11 @@ def float_of_key(key, dtype):
 
 
 def finite_extremes(pixels, masked):
-    """Smallest and largest unmasked finite one of `pixels`, how many there are, and whether any is left out."""
-    n = pixels.size
+    """Smallest and largest unmasked finite one of `pixels`, in their dtype; how many there are; and whether any is left out."""
+    n, value = pixels.size, pixels.dtype.type
     if masked.size == 0 and pixels.dtype.kind != "f":
         parts = in_bands(lambda a, b: threshold.extremes(pixels[a:b]), n, n)
-        return min(p[0] for p in parts), max(p[1] for p in parts), n, False
+        return value(min(p[0] for p in parts)), value(max(p[1] for p in parts)), n, False
     if masked.size == 0:
         bits = pixels.view(np.int32 if pixels.itemsize == 4 else np.int64)
         parts = in_bands(lambda a, b: threshold.float_extremes(bits[a:b]), n, n)
@@ -53,7 +53,7 @@ def finite_extremes(pixels, masked):
     parts = [p for p in parts if p[2]]
     if not parts:
         return None, None, 0, True
-    return min(p[0] for p in parts), max(p[1] for p in parts), sum(p[2] for p in parts), True
+    return value(min(p[0] for p in parts)), value(max(p[1] for p in parts)), sum(p[2] for p in parts), True
 
 
 def float_otsu(pixels, masked, low, high, check):
