@@ -76,7 +76,7 @@ def test_matrix_and_back(q):
 @pytest.mark.parametrize("q", HALF_TURNS)
 @pytest.mark.parametrize("nearly", [0, 1e-16, 1e-12, -1e-8, 1e-4])
 def test_half_turns(q, nearly):
-    q = np.array([nearly, *q[1:]])
+    q = np.array([nearly, *q[1:]], float)
     q /= np.linalg.norm(q)
     assert_same_rotation(rot2quat(quat2rot(q)), q, atol=3e-16)
     assert_same_rotation(rot2quat(scipy_of(q).as_matrix()), q, atol=1e-15)
