@@ -1,13 +1,11 @@
 """PONI files: the record of what they say, reading of every version, atomic writing of one block of version 2.1."""
 
-import contextlib
 import json
-import os
-import uuid
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ._files import check_output, write_atomically
 from ._validation import as_count, as_number, choose
 
 _NEWEST_VERSION = 3.0
@@ -165,36 +163,6 @@ def write_poni(path, poni, *, comment=None):
     """
     check_output(path)
     write_atomically(path, _block(poni, comment))
-
-
-def check_output(path, name="output"):
-    """Raise OSError, in one line, if a file at `path` cannot be written: to be called before any work."""
-    path = Path(path)
-    folder = Path(os.path.realpath(path)).parent
-    if path.is_dir():
-        raise IsADirectoryError(f"{name} {path} is a folder: give the name of a file")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{name} {path} cannot be written: {folder} is not a folder" if folder.exists() else
-                                 f"{name} {path} cannot be written: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{name} {path} cannot be written: no permission to write in {folder}")
-
-
-def write_atomically(path, content):
-    """Write `content` (str or bytes) to a temporary file beside `path`, and rename it: never half a file."""
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        # Not by the tempfile module, whose files are private: this one gets the permissions that the umask gives.
-        with temporary.open("xb") as file:
-            file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
-        temporary.replace(target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
-        raise
 
 
 def _block(poni, comment):

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from ._ponifile import Poni, check_output, write_poni
+from ._files import check_output
+from ._ponifile import Poni, write_poni
 from ._validation import as_count, as_image, as_mask, as_number, choose
 from .geometry import CONVENTIONS, beam_center, fit_binning, poni_with_center
 

@@ -57,7 +57,7 @@ def build_calibration_data_from_cif(cif_file, wavelength, n_peaks=15, two_theta_
     """
     from ._crystal import read_crystal, reflections
     from ._experiment import as_wavelength
-    from ._ponifile import check_output, write_atomically
+    from ._files import check_output, write_atomically
 
     wavelength, n_peaks = as_wavelength(wavelength), as_count(n_peaks, "n_peaks", minimum=1)
     angles = _angles(two_theta_range)

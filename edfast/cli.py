@@ -170,7 +170,7 @@ def warmup():
 
 def _calibrate(cif, image, output, mask, known, **options):
     """Calibrate as the command does: PONI, picture, table."""
-    from ._ponifile import check_output
+    from ._files import check_output
     from ._recalibrate import check_not_input, read_image, read_mask
     from .calibration import CalibrationError, calibrate
     from .plots import plot_calibration
@@ -253,7 +253,7 @@ def _draw(rows, picture):
 
 
 def _save(figure, picture):
-    from ._ponifile import write_atomically
+    from ._files import write_atomically
 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
@@ -262,7 +262,7 @@ def _save(figure, picture):
 
 def _make_folder(folder):
     """The folder, made and known to take files, before any work."""
-    from ._ponifile import check_output
+    from ._files import check_output
 
     folder = Path(folder)
     try:

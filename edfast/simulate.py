@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from . import _dm
-from ._ponifile import Poni, check_output, write_atomically, write_poni
+from ._files import check_output, write_atomically
+from ._ponifile import Poni, write_poni
 from ._scene import BeamStop, Detector, Ellipse, Scene, Stretch, half_turn
 from ._validation import as_count, as_number
 from .geometry import beam_center, electron_wavelength, fit_binning, poni_with_center
