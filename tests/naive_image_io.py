@@ -19,3 +19,31 @@ def rotate(vector, angle, axis):
     """`vector` turned about `axis` by `angle`: Rodrigues' formula."""
     v, k = np.asarray(vector, float), np.asarray(axis, float) / np.linalg.norm(axis)
     return v * math.cos(angle) + np.cross(k, v) * math.sin(angle) + k * (k @ v) * (1 - math.cos(angle))
+
+
+def density(positions, occupancies, b_factors, form_factors, resolution, voxel_size, n):
+    """Density in a cube of n voxels with the origin in the middle one: a sum over reciprocal space and over all atoms.
+
+    form_factors[i](s2) is the form factor of atom i at s^2 [1 / square Angstrom].
+    """
+    length, volume = n * voxel_size, np.zeros((n, n, n))
+    most = math.ceil(length / resolution) + 1
+    grid = (np.arange(n) - n // 2) * voxel_size
+    for h in range(-most, most + 1):
+        for k in range(-most, most + 1):
+            for m in range(-most, most + 1):
+                s = np.array([h, k, m]) / length
+                if s @ s > (1 + 1e-9) / resolution**2:
+                    continue
+                factor = sum(occupancy * f(s @ s) * math.exp(-b * (s @ s) / 4) * np.exp(-2j * math.pi * (s @ r))
+                             for r, occupancy, b, f in zip(positions, occupancies, b_factors, form_factors, strict=True))
+                x, y, z = (np.exp(2j * math.pi * component * grid) for component in s)
+                volume += (factor * x[:, None, None] * y[:, None] * z).real / length**3
+    return volume
+
+
+def pdb_atoms(text):
+    """Lists of [serial, name, altloc, residue name, chain, number, icode, x, y, z, occupancy, b, element], by the columns."""
+    cuts = [(6, 11), (12, 16), (16, 17), (17, 20), (21, 22), (22, 26), (26, 27), (30, 38), (38, 46), (46, 54), (54, 60),
+            (60, 66), (76, 78)]
+    return [[line[a:b].strip() for a, b in cuts] for line in text.splitlines() if line[:6] in ("ATOM  ", "HETATM")]
