@@ -168,8 +168,10 @@ def _prefetched(stack, slices, rows):
 
 
 def _may_read(reader):
-    """Whether h5py can be called from the thread of `reader`: not while the caller iterates over a file's items(), which
-    holds h5py's one lock. Waiting for that thread would then be waiting for ever."""
+    """Whether h5py can be called from the thread of `reader`.
+
+    It cannot while the caller iterates over a file's items(), which holds h5py's one lock: that would be waiting for ever.
+    """
     h5py = sys.modules.get("h5py")
     try:
         return h5py is None or bool(reader.submit(h5py.h5.get_libversion).result(timeout=0.2))
@@ -418,7 +420,7 @@ def _decoded(skipped, data, decoders, dtype, chunks):
 
 
 def _decoders(dataset):
-    """Functions from bytes to bytes that undo the filters of a data set, in the order of the filters; None if one is unknown."""
+    """Functions from bytes to bytes that undo the filters of a data set, in the filters' order; None if one is unknown."""
     plist = dataset.id.get_create_plist()
     found = []
     for number in range(plist.get_nfilters()):

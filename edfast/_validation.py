@@ -32,6 +32,29 @@ def as_image(image, name="image"):
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
 
 
+def as_data(data, name="data", dims=(2, 3)):
+    """As `as_image`, for arrays with any of `dims` axes."""
+    array = np.asarray(data)
+    if array.ndim not in dims:
+        raise ValueError(f"{name} must have {' or '.join(map(str, dims))} axes, not the shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} has no pixels (shape {array.shape})")
+    return as_image(array.reshape(1, -1) if array.ndim != 2 else array, name).reshape(array.shape)
+
+
+def as_center(center, shape, name="center"):
+    """`center`, one finite coordinate for each axis of `shape` and not absurdly far from the data, as a tuple of floats."""
+    try:
+        values = np.asarray(center, np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.shape != (len(shape),) or not np.isfinite(values).all():
+        raise ValueError(f"{name} must be {len(shape)} finite numbers, one for each axis, not {center!r}")
+    if np.abs(values).max() > 100 * max(shape):
+        raise ValueError(f"{name} {tuple(values.tolist())} is far away from data of shape {tuple(shape)}; give it in pixels")
+    return tuple(values.tolist())
+
+
 def as_mask(mask, shape, name="mask"):
     """`mask` (True or non-zero = masked out) as a C-contiguous bool array of `shape`; None stays None."""
     if mask is None:
