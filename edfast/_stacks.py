@@ -46,7 +46,7 @@ class Stack:
     release: Callable[[int, int], None] | None = None
 
 
-def blocks(dataset, *, name="dataset", progress=False, rows=None):
+def blocks(dataset, *, name="dataset", progress=False, rows=None, part=slice(None)):
     """Go through a stack: yields (slice, block), with the frames as a C-contiguous, native-endian (n, H, W) array.
 
     Blocks are integers, float32 or float64 (booleans become uint8, float16 float32). They may be views of the stack, and
@@ -63,11 +63,13 @@ def blocks(dataset, *, name="dataset", progress=False, rows=None):
         Show a bar on stderr, where that is a terminal, for work of more than a second.
     rows : int, optional
         Number of frames in a block; by default what makes some 16 MB, or 64 MB where nothing need be read.
+    part : slice
+        Go through these frames only (a step of 1).
     """
     stack = dataset if isinstance(dataset, Stack) else open_stack(dataset, name)
-    rows = rows or stack.rows
-    slices = [slice(start, min(start + rows, stack.shape[0])) for start in range(0, stack.shape[0], rows)]
-    with progress_bar(stack.shape[0], progress) as step:
+    rows, (first, end, _) = rows or stack.rows, part.indices(stack.shape[0])
+    slices = [slice(start, min(start + rows, end)) for start in range(first, end, rows)]
+    with progress_bar(end - first, progress) as step:
         for where, block in (_prefetched if stack.buffered else _viewed)(stack, slices, rows):
             yield where, block
             step(where.stop - where.start)
@@ -91,7 +93,7 @@ def per_frame(function, dataset, *, name="dataset", progress=False):
     return np.concatenate(list(per_block(function, dataset, name=name, progress=progress)))
 
 
-def rewrite(function, dataset, *, out=None, name="dataset", progress=False):
+def rewrite(function, dataset, *, out=None, name="dataset", progress=False, rows=None):
     """Let ``function(block)`` change each block in place; return what then holds the result.
 
     That is `out` where it is given (anything that slices can be assigned to), `dataset` itself where it can be written, and a
@@ -99,23 +101,13 @@ def rewrite(function, dataset, *, out=None, name="dataset", progress=False):
     """
     stack = open_stack(dataset, name)
     target = _target(dataset, stack, out, name)
-    for where, block in blocks(stack, progress=progress):
+    for where, block in blocks(stack, progress=progress, rows=rows):
         inside = isinstance(target, np.ndarray) and block.flags.writeable and np.may_share_memory(block, target)
         changed = block if inside or stack.buffered else block.copy()
         function(changed)
         if not inside:
             target[where] = changed
     return target
-
-
-def frame(dataset, index, name="dataset"):
-    """One frame of the stack, as `blocks` would give it, in memory of its own."""
-    stack = open_stack(dataset, name)
-    if not stack.buffered:
-        return np.array(stack.read(index, index + 1, None)[0])
-    out = np.empty((1, *stack.shape[1:]), stack.dtype)
-    stack.read(index, index + 1, out)
-    return out[0]
 
 
 @contextmanager

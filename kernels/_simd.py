@@ -1,7 +1,7 @@
 """Building blocks that numba has not: 64 comparisons at once, population count, trailing zeros, two sums added to in one go.
 
-numba has no comparison that yields a bit mask, and a loop of shifts does not become one: with the first three, finding the runs
-of bright pixels in an image costs one read of it. Under NUMBA_DISABLE_JIT plain numpy twins of the same names stand in.
+numba has no comparison that yields a bit mask, and a loop of shifts does not become one: with the first three, finding the
+runs of bright pixels in an image costs one read of it. Under NUMBA_DISABLE_JIT plain numpy twins of the same names stand in.
 """
 
 import numba

@@ -1,6 +1,6 @@
 """The image toolbox: radial profiles, quaternions, classification, hit finding and repair, and the files that go with them.
 
-Centres are given in array-axis order, (axis 0, axis 1), as the toolbox's document has them: for an image that is (row, column).
+Centres are given in array-axis order, (axis 0, axis 1), as the toolbox's document has them: for an image, (row, column).
 Names are imported when they are first used.
 """
 
