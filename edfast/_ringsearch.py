@@ -5,7 +5,7 @@ import numpy as np
 from .kernels import coarse
 
 _PEAKS = 4          # candidates that each method may name
-_CLIMBS = 6         # how many of them are improved
+_CLIMBS = 3, 6       # how many of them are improved: at first, and once shadows count as pattern
 _QUICK = 128        # the same for a quick look
 _COARSE = 160       # longest side of the small image that is searched [blocks]
 
@@ -17,6 +17,18 @@ def blocks(image, bad, longest):
     means, share = np.empty(shape), np.empty(shape)
     coarse.block_means(image, bad, factor, means, share)
     return factor, means, share
+
+
+def without_dead_lines(image, bad):
+    """The mask `bad` with the rows and columns that hold one value throughout, which the mask need not name."""
+    rows, columns = (np.empty(n, bool) for n in image.shape)
+    coarse.constant_lines(image, rows, columns)
+    if not (rows.any() or columns.any()) or rows.all():
+        return bad
+    bad = bad.copy() if bad.size else np.zeros(image.shape, np.uint8)
+    bad[rows] = 1
+    bad[:, columns] = 1
+    return bad
 
 
 def _smooth(values, weights, radius):
@@ -74,7 +86,8 @@ class Search:
         expected = np.minimum(profile, np.median(np.lib.stride_tricks.sliding_window_view(padded, 11), axis=1))
         # About the centre, where a stop hides every direction, the first radius that is bright all round tells what to expect.
         ahead = np.lib.stride_tricks.sliding_window_view(np.pad(expected, (0, 12), mode="edge"), 13).max(axis=1)
-        lit = np.flatnonzero((profile > 0.3 * ahead) & (profile > 5 * self._noise / (2 * self._reach + 1)))
+        lit = (profile > 0.3 * ahead) & (profile > 5 * self._noise / (2 * self._reach + 1))
+        lit = np.flatnonzero(lit[:-2] & lit[1:-1] & lit[2:])
         inner = int(lit[0]) if len(lit) else 0
         height, width = self.means.shape
         distance = np.hypot(np.arange(height)[:, None] - y, np.arange(width) - x)
@@ -117,15 +130,22 @@ class Search:
         return best, x, y
 
     def centers(self):
-        """Candidates (x, y) in blocks, the most promising first."""
+        """Candidates (x, y) in blocks, the most promising first; each is looked for when it is asked for."""
         open_ = self.usable * (1 - self.shadows())
         if open_.sum() < 0.1 * open_.size:
             open_ = self.usable
-        wide, wide_open = self.contrast(self.usable, 8), self.contrast(open_, 8)
-        starts = by_slopes(wide, self.usable) + by_slopes(wide_open, open_) + by_symmetry(wide_open, open_)
-        starts = [(self.score(wide_open, open_, x, y), x, y) for x, y in _apart(starts)]
-        found = [self.climb(wide_open, open_, *start) for start in sorted(starts, reverse=True)[:_CLIMBS]]
-        return _apart((x, y) for _, x, y in sorted(found, reverse=True))
+        contrast = self.contrast(open_, 8)
+        starts = by_slopes(contrast, open_) + by_symmetry(contrast, open_)
+        given: list = []
+        for most in _CLIMBS:
+            starts = [(self.score(contrast, open_, x, y), x, y) for x, y in _apart(starts)]
+            for start in sorted(starts, reverse=True)[:most]:
+                _, x, y = self.climb(contrast, open_, *start)
+                if len(_apart([*given, (x, y)])) > len(given):
+                    given.append((x, y))
+                    yield x, y
+            # What was taken for shadows may be the pattern.
+            starts = by_slopes(self.contrast(self.usable, 8), self.usable) + [start[1:] for start in starts]
 
 
 def nearby_center(image, bad, cx, cy):

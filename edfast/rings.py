@@ -5,6 +5,7 @@ each sector of the azimuth. Beam stop, spots, hot pixels and gaps are left out b
 come from the noise that the image itself shows.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -21,7 +22,7 @@ _MAX_RINGS = 10
 _EVEN = 0.45        # share of the azimuth that the strongest ring must fill at least, as a participation ratio
 _CALM = 1.6         # chi2 of the sectors up to which a ring with gaps passes, which must fill
 _WHOLE = 0.6        # this share of the azimuth otherwise
-_SURE = 9.5         # standard errors by which the rings together must stand out,
+_SURE = 10.5        # standard errors by which the rings together must stand out,
 _HIGH = 5.0         # and by which their heights must exceed zero, or the somewhat less of _FAINT
 _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
@@ -29,6 +30,11 @@ _PLAIN = 60.0       # so many standard errors
 _STILL = 0.3        # squared last step, in standard errors, that counts as converged
 _RESOLVED = 3.0     # a ring whose width is so many blocks loses nothing by being fitted on blocks (0.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried
+_STRETCHED = 0.15  # strain from where on what was fitted is no ring: an axis ratio of 1.35
+_SPOT = 3.0         # times the typical height beyond which a sector's is that of a spot
+_RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in the root mean square, beyond their errors
+_AGREED = 0.6        # share of the sectors in which a ring can be seen that must not contradict it
+_WIDE = 1.5         # times the width of the others from where on a ring may be two
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
 
@@ -104,16 +110,16 @@ def _fit(frame, state, n_sectors, ellipse, limit=np.inf):
     n, groups, most = len(state.radii), len(lo), int(np.diff(ring_first).max())
     size, m = 4 + 3 * n + int((degrees + 1).sum()), 4 * most + 3 + int(degrees.max())
     spans = np.ones(groups)
-    signal, noise = np.zeros((n_sectors, groups, most + 1 + int(degrees.max()))), np.zeros(4)
+    signal, noise = np.zeros((groups, most + 1 + int(degrees.max()), n_sectors)), np.zeros(4)
     if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
         raise RingNotFoundError("no usable pixels where rings were looked for")
     rings.start_values(table, first, lo, step, ring_first, state.radii, signal, noise, spans)
     radii, widths, geometry, covariance = state.radii.copy(), state.widths.copy(), np.zeros(4), np.zeros((size, size))
-    weights, scores = np.ones((n_sectors, groups)), np.zeros((n_sectors, groups))
+    weights, scores = np.ones((groups, n_sectors)), np.zeros((groups, n_sectors))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
         table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spans, noise, signal,
-        np.zeros((groups, most + 2)), variances, weights, scores, np.zeros((n_sectors, groups, m, m + 2)),
+        np.zeros((groups, most + 2)), variances, weights, scores, np.empty((groups, m, m + 2, n_sectors)),
         np.zeros((size, size + 2)), covariance)
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
     covariance[:2] = unstretch @ covariance[:2]
@@ -183,20 +189,31 @@ def _significance(solution):
     for g in range(len(ring_first) - 1):
         for k in range(ring_first[g], ring_first[g + 1]):
             p = k - ring_first[g]
-            used = (solution.weights[:, g] > 0.3) & np.isfinite(solution.variances[g, p])
+            used = (solution.weights[g] > 0.3) & np.isfinite(solution.variances[g, p])
             if used.sum() < 4:
                 errors[k] = np.inf
                 continue
-            values = solution.signal[used, g, p]
+            values = solution.signal[g, p, used]
             heights[k] = values.mean()
             errors[k] = math.sqrt(max(solution.covariance[4 + 2 * n + k, 4 + 2 * n + k], 0.0)) or np.inf
+            # A few bright spots on a ring do not make it less of a ring.
+            values = np.minimum(values, _SPOT * _trimmed_mean(values))
             spread[k] = values.sum() ** 2 / (len(values) * (values ** 2).sum()) if (values ** 2).sum() > 0 else 0.0
     return heights, errors, spread
 
 
-def _keep(solution, which):
-    state = solution.state
-    return _State(state.center, state.strain, state.radii[which], state.widths[which])
+def _trimmed_mean(values):
+    from .kernels.profile import TRIM
+
+    cut = int(TRIM * len(values))
+    return np.sort(values)[cut:len(values) - cut].mean() if len(values) else 0.0
+
+
+def _typical_heights(solution):
+    """Height of each ring as the robust profile shows it: without the brightest and the faintest sectors."""
+    ring_first = solution.plan[3]
+    return np.array([_trimmed_mean(solution.signal[g, p, np.isfinite(solution.variances[g, p])])
+                     for g in range(len(ring_first) - 1) for p in range(ring_first[g + 1] - ring_first[g])])
 
 
 def _sureness(solution, heights):
@@ -227,11 +244,12 @@ def _settle(frame, state, rings, ellipse, *, final=False):
         heights, _, even = _significance(solution)
         sure, found = _sureness(solution, heights), solution.state
         keep = _prune(found, sure, even)
-        if not np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape) or np.abs(found.strain).max() > 0.3:
+        close = np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape)
+        if not close or math.hypot(*found.strain) > _STRETCHED:
             return None, "what stands out of the radial profile has no centre"
         if not keep.any():
             return None, "what stands out of the radial profile is no ring around the azimuth"
-        rings = np.stack([found.radii, found.widths, heights, sure], axis=1)
+        rings = np.stack([found.radii, found.widths, _typical_heights(solution), sure], axis=1)
         if keep.all() and found.near(start) and (solution.gain < _STILL or (turn > 0 and not final)):
             return solution, rings
         if keep.all() and turn > 2:
@@ -241,6 +259,18 @@ def _settle(frame, state, rings, ellipse, *, final=False):
         if solution.gain < 1000:
             state = found
     return None, "what stands out of the radial profile does not agree on a centre"
+
+
+def _split(frame, solution, rings, ellipse):
+    """The solution with the widest ring in two, if it is much wider than the others and two explain the image better."""
+    k = np.argmax(rings[:, 1])
+    if len(rings) == 1 or rings[k, 1] < _WIDE * np.median(np.delete(rings[:, 1], k)):
+        return solution, rings
+    halves = rings[[k, k]] * (1, 0.6, 1, 0.7) + np.outer((-1, 1), (0.75 * rings[k, 1], 0, 0, 0))
+    parted, outcome = _settle(frame, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
+    if parted is None or len(outcome) <= len(rings) or parted.gain > 1 or parted.noise[3] > solution.noise[3]:
+        return solution, rings
+    return parted, outcome
 
 
 def _try(frame, center, ellipse):
@@ -267,6 +297,8 @@ def _try(frame, center, ellipse):
         best, state, rings = solution, solution.state, outcome
     if best is None:
         return None, why
+    best, rings = _split(frame, best, rings, ellipse)
+    state = best.state
     mean, error = _profile(frame, state)
     rings = rings[_stand(mean, error, rings, 0.14, 1.0)]
     if not len(rings):
@@ -335,20 +367,23 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
 def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     from . import _ringsearch
 
+    bad = _ringsearch.without_dead_lines(image, bad)
     factor, middle, share = _ringsearch.blocks(image, bad, _MIDDLE)
     hidden = (share < 0.7).astype(np.uint8)
     size, means, share = _ringsearch.blocks(middle, hidden, _ringsearch._COARSE)
     search = _ringsearch.Search(means, share)
     if search.empty:
         raise RingNotFoundError("no ring found: the image is constant, masked or not finite")
-    starts = search.centers()[:_TRIALS] if center is None else [tuple((v + 0.5) / factor / size - 0.5 for v in center)]
+    starts = search.centers()
+    if center is not None:
+        starts = itertools.chain([tuple((v + 0.5) / factor / size - 0.5 for v in center)], starts)
     best: tuple = (0.0, None, None, None)
     reason = "nothing in the image is symmetric about a centre"
-    for start in starts:
+    for start in itertools.islice(starts, _TRIALS):
         frame = _Frame(middle, hidden, search.stop(*start), size)
         solution, outcome = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse)
-        if solution is None:
-            reason = outcome
+        if solution is None or (doubt := _doubt(solution)):
+            reason = outcome if solution is None else doubt
             continue
         quality = float(np.sum(outcome[:, 3] ** 2))
         if quality > best[0]:
@@ -364,7 +399,8 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
         rings[:, :2] *= factor / block
         frame = _resolve(image, bad, frame, factor, block)
         solution = _settle_clearest(frame, solution.state.scaled(factor / block), rings, ellipse)
-    _doubt(solution)
+        if doubt := _doubt(solution):
+            raise RingNotFoundError(f"no ring found: {doubt}")
     return _result(solution, block, radius)
 
 
@@ -406,19 +442,27 @@ def _resolve(image, bad, frame, factor, block):
 
 
 def _doubt(solution):
-    """Refuse a fit that does not rest on rings that are beyond doubt."""
+    """Why a fit does not rest on rings that are beyond doubt, or ""."""
     heights, errors, even = _significance(solution)
     sure = _sureness(solution, heights)
-    total, high = math.hypot(*sure), math.hypot(*(heights / errors))
+    total, high, best = math.hypot(*sure), math.hypot(*(heights / errors)), np.argmax(sure)
     if total < _SURE or high < (_FAINT if total > 2 * _SURE else _HIGH):
-        raise RingNotFoundError(f"no ring found: what looks like one stands out by {min(total, high):.1f} standard errors "
-                                "only")
+        return f"what looks like one stands out by {min(total, high):.1f} standard errors only"
     if total < _PLAIN and _roughness(solution) > _ROUGH:
-        raise RingNotFoundError("no ring found: what looks like one consists of spots; a single crystal?")
-    filled, chi2 = even[np.argmax(sure)], _chi2(solution)
-    if filled < (_WHOLE if chi2 > _CALM else _EVEN):
-        raise RingNotFoundError(f"no ring found: what looks like one fills {100 * filled:.0f} % of the azimuth only; "
-                                "spots of a single crystal?")
+        return "what looks like one consists of spots; a single crystal?"
+    chi2 = _chi2(solution)
+    if even[best] < (_WHOLE if chi2 > _CALM else _EVEN):
+        return f"what looks like one fills {100 * even[best]:.0f} % of the azimuth only; spots of a single crystal?"
+    weights, there = _seen(solution)
+    used = (weights > 0.3).sum()
+    if used < _AGREED * there.sum():
+        return f"only {used} of the {there.sum()} parts of what looks like one agree; spots of a single crystal?"
+    # Scatter of the sectors' radii beyond their errors, in widths of the ring.
+    n = len(solution.angles)
+    excess = math.sqrt(max(chi2 - 1 - 4 * math.sqrt(2 / solution.scores.size), 0) * 2 * n) / sure[best]
+    if excess > _RAGGED:
+        return f"the parts of what looks like one are {excess:.1f} of its widths away from an ellipse"
+    return ""
 
 
 def _chi2(solution):
@@ -438,19 +482,19 @@ def _roughness(solution):
 
 
 def _seen(solution):
-    """Weight of each sector of the azimuth: the largest of its rings that have at least half of their pixels there."""
+    """Weight of each sector of the azimuth, and where at least half of a ring's pixels are; both the best over the rings."""
     state, (first, lo, step, ring_first, _) = solution.state, solution.plan
     n_sectors = len(solution.angles)
     usable = np.where(np.isfinite(solution.table[..., 1]), solution.table[..., 0], 0)
-    out = np.zeros(n_sectors)
+    weights, there = np.zeros(n_sectors), np.zeros(n_sectors, bool)
     for g in range(len(lo)):
         places = lo[g] + step[g] * (np.arange(first[g + 1] - first[g]) + 0.5)
         for k in range(ring_first[g], ring_first[g + 1]):
             crest = np.abs(places - state.radii[k]) < 1.5 * state.widths[k]
             pixels = usable[:, first[g]:first[g + 1]][:, crest].sum(axis=1)
-            whole = crest.sum() * step[g] * state.radii[k] * 2 * math.pi / n_sectors
-            out = np.maximum(out, np.where(pixels > 0.5 * whole, solution.weights[:, g], 0))
-    return out
+            visible = pixels > 0.5 * crest.sum() * step[g] * state.radii[k] * 2 * math.pi / n_sectors
+            weights, there = np.maximum(weights, np.where(visible, solution.weights[g], 0)), there | visible
+    return weights, there
 
 
 def _result(solution, factor, radius):
@@ -473,7 +517,7 @@ def _result(solution, factor, radius):
     r_var = float(variance[4 + reference, 4 + reference])
     a_var = grow ** 2 * (r_var + r * r * strain_var + 2 * r * cross)
     b_var = (r_var + r * r * strain_var - 2 * r * cross) / grow ** 2
-    weights = _seen(solution)
+    weights, _ = _seen(solution)
     return RingFit(
         cx=float(state.center[0]), cy=float(state.center[1]), a=r * grow, b=r / grow,
         angle=0.5 * math.atan2(state.strain[1], state.strain[0]) if size > 0 else 0.0,

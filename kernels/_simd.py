@@ -1,4 +1,4 @@
-"""Building blocks that numba has not: 64 comparisons at once, population count, trailing zeros, two sums added to in one go.
+"""Building blocks that numba has not: 64 comparisons at once, population count, trailing zeros, neighbouring sums.
 
 numba has no comparison that yields a bit mask, and a loop of shifts does not become one: with the first three, finding the
 runs of bright pixels in an image costs one read of it. Under NUMBA_DISABLE_JIT plain numpy twins of the same names stand in.
@@ -55,29 +55,50 @@ def _trailing_zeros(typingctx, word):
     return types.uint64(types.uint64), codegen
 
 
+def _add_row(context, builder, signature, args):
+    """Code that adds numbers to as many neighbouring float64 in one row of a table, in one go."""
+    table, row, *numbers = args
+    data = context.make_array(signature.args[0])(context, builder, table).data
+    vector_type = ir.VectorType(ir.DoubleType(), len(numbers))
+    place = builder.gep(data, [builder.mul(row, ir.Constant(_I64, len(numbers)))])
+    pointer = builder.bitcast(place, vector_type.as_pointer())
+    added = ir.Constant(vector_type, ir.Undefined)
+    for lane, number in enumerate(numbers):
+        added = builder.insert_element(added, number, ir.Constant(_I32, lane))
+    before = builder.load(pointer)
+    stored = builder.store(builder.fadd(before, added), pointer)
+    before.align = stored.align = 8
+    return context.get_dummy_value()
+
+
 @intrinsic
 def _add_pair(typingctx, table, row, first, second):
-    signature = types.void(table, types.uint64, types.float64, types.float64)
+    return types.void(table, types.uint64, types.float64, types.float64), _add_row
+
+
+@intrinsic
+def _add_four(typingctx, table, row, first, second, third, fourth):
+    return types.void(table, types.uint64, *[types.float64] * 4), _add_row
+
+
+@intrinsic
+def _prefetch(typingctx, array, index):
+    """Ask for one element's cache line, into the second-level cache."""
+    signature = types.void(array, types.intp)
 
     def codegen(context, builder, signature, args):
-        data = context.make_array(table)(context, builder, args[0]).data
-        vector_type = ir.VectorType(ir.DoubleType(), 2)
-        place = builder.gep(data, [builder.mul(args[1], ir.Constant(_I64, 2))])
-        pointer = builder.bitcast(place, vector_type.as_pointer())
-        added = ir.Constant(vector_type, ir.Undefined)
-        for lane in range(2):
-            added = builder.insert_element(added, args[2 + lane], ir.Constant(_I32, lane))
-        before = builder.load(pointer)
-        stored = builder.store(builder.fadd(before, added), pointer)
-        before.align = stored.align = 8
+        data = context.make_array(array)(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+        builder.call(function, [pointer, *(ir.Constant(_I32, what) for what in (0, 2, 1))])
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-def _add_pair_numpy(table, row, first, second):
-    table[row, 0] += first
-    table[row, 1] += second
+def _add_numpy(table, row, *numbers):
+    table[row] += numbers
 
 
 def _bits_between_numpy(array, start, low, high):
@@ -88,9 +109,13 @@ def _bits_between_numpy(array, start, low, high):
 if numba.config.DISABLE_JIT:
     bits_between = _bits_between_numpy
     popcount = np.bitwise_count
-    add_pair = _add_pair_numpy
+    add_pair = add_four = _add_numpy
+
+    def prefetch(array, index):
+        pass
 
     def trailing_zeros(word):
         return np.uint64((int(word) & -int(word)).bit_length() - 1)
 else:
-    bits_between, popcount, trailing_zeros, add_pair = _bits_between, _popcount, _trailing_zeros, _add_pair
+    bits_between, popcount, trailing_zeros = _bits_between, _popcount, _trailing_zeros
+    add_pair, add_four, prefetch = _add_pair, _add_four, _prefetch

@@ -19,6 +19,22 @@ def usable_mean(image, bad, top, bottom, left, right):
 
 
 @jit
+def constant_lines(image, rows, columns):
+    """Which rows and columns of an image hold one value throughout: dead lines, gaps between modules, padding."""
+    height, width = image.shape
+    for y in range(height):
+        x = 0
+        while x < width and image[y, x] == image[y, 0]:
+            x += 1
+        rows[y] = x == width
+    for x in range(width):
+        y = 0
+        while y < height and image[y, x] == image[0, x]:
+            y += 1
+        columns[x] = y == height
+
+
+@jit
 def block_means(image, bad, size, mean, share):
     """Means of size x size blocks over their usable pixels, and the share of these; `bad` may have no rows.
 
@@ -174,12 +190,12 @@ def radial_votes(txx, txy, tyy, usable, typical, near, votes):
     """Hough transform: blocks where the slopes agree on a direction vote for all centres on the line along it.
 
     On a ring that line is a radius, so that all rings vote for one point. The vote grows with the agreement of the slopes and,
-    up to the `typical` power, with their strength.
+    up to the `typical` power, with their strength. The slopes are taken to be smooth: every second row and column votes.
     """
     height, width = txx.shape
     votes[:] = 0.0
-    for y in range(height):
-        for x in range(width):
+    for y in range(0, height, 2):
+        for x in range(0, width, 2):
             power, along = txx[y, x] + tyy[y, x], np.hypot(txx[y, x] - tyy[y, x], 2 * txy[y, x])
             if not usable[y, x] > 0.0 or not along > 0.35 * power:
                 continue

@@ -37,7 +37,7 @@ def float_of_key(key, dtype):
 
 
 def finite_extremes(pixels, masked):
-    """Smallest and largest unmasked finite one of `pixels`, in their dtype; how many there are; and whether any is left out."""
+    """Smallest and largest unmasked finite one of `pixels`, in their dtype; how many; and whether any is left out."""
     n, value = pixels.size, pixels.dtype.type
     if masked.size == 0 and pixels.dtype.kind != "f":
         parts = in_bands(lambda a, b: threshold.extremes(pixels[a:b]), n, n)

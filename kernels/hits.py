@@ -8,6 +8,9 @@ import numpy as np
 
 from ._bands import in_bands
 from ._jit import jit
+from ._simd import add_four, prefetch
+
+AHEAD = 3  # runs
 
 
 @jit
@@ -30,13 +33,30 @@ def runs(chosen, starts, ends):
 
 
 @jit(fastmath=True)
-def squared_distance(values, background):
-    """Sum of squared differences."""
-    total = 0.0
-    for i in range(values.size):
-        difference = np.float64(values[i]) - background[i]
-        total += difference * difference
-    return total
+def squared_distances(one, two, three, four, background):
+    """Sums of squared differences of four frames from the background: each of its pixels is read once for all."""
+    total1 = total2 = total3 = total4 = 0.0
+    for i in range(background.size):
+        difference = np.float64(one[i]) - background[i]
+        total1 += difference * difference
+        difference = np.float64(two[i]) - background[i]
+        total2 += difference * difference
+        difference = np.float64(three[i]) - background[i]
+        total3 += difference * difference
+        difference = np.float64(four[i]) - background[i]
+        total4 += difference * difference
+    return total1, total2, total3, total4
+
+
+@jit
+def announce(frames, first, start, end):
+    """Have a run of four frames brought near, if it is short: the processor itself foresees long ones only."""
+    step = 64 // frames.itemsize
+    if end - start <= 64 * step:
+        for i in range(first, min(first + 4, frames.shape[0])):
+            row = frames[i]
+            for x in range(start, end, step):
+                prefetch(row, x)
 
 
 @jit
@@ -59,45 +79,48 @@ def chi_square(frames, background, shift, starts, ends, whole, scores):
 
     `whole` is the background's number, sum and sum of squares less `shift` over all chosen pixels.
     """
+    count, n = frames.shape[0], starts.size
+    for i in range(0, count, 4):
+        j, k, m = min(i + 1, count - 1), min(i + 2, count - 1), min(i + 3, count - 1)
+        total1 = total2 = total3 = total4 = 0.0
+        for run in range(n):
+            ahead = run + AHEAD
+            announce(frames, i if ahead < n else i + 4, starts[ahead % n], ends[ahead % n])
+            x, end = starts[run], ends[run]
+            part = squared_distances(frames[i, x:end], frames[j, x:end], frames[k, x:end], frames[m, x:end], background[x:end])
+            total1 += part[0]
+            total2 += part[1]
+            total3 += part[2]
+            total4 += part[3]
+        scores[i], scores[j], scores[k], scores[m] = total1, total2, total3, total4
     lost = np.empty(3)
-    for i in range(frames.shape[0]):
-        total = 0.0
-        for k in range(starts.size):
-            total += squared_distance(frames[i, starts[k]:ends[k]], background[starts[k]:ends[k]])
+    for i in range(count):
         lost[:] = 0.0
+        total = scores[i]
         if not np.isfinite(total):
             total = 0.0
-            for k in range(starts.size):
-                values = frames[i, starts[k]:ends[k]]
-                total += finite_distance(values, background[starts[k]:ends[k]], shift, lost)
-        n = whole[0] - lost[0]
-        spread = whole[2] - lost[2] - (whole[1] - lost[1]) ** 2 / n if n > 0 else 0.0
+            for run in range(n):
+                x, end = starts[run], ends[run]
+                total += finite_distance(frames[i, x:end], background[x:end], shift, lost)
+        left = whole[0] - lost[0]
+        spread = whole[2] - lost[2] - (whole[1] - lost[1]) ** 2 / left if left > 0 else 0.0
         scores[i] = total / spread if spread > 0 else np.nan
 
 
 @jit
-def add_to_shells(values, shells, sums):
-    """Add values to the sums of their shells."""
-    for i in range(values.size):
-        sums[np.uint64(shells[i])] += np.float64(values[i])
+def add_to_shells(one, two, three, four, shells, sums):
+    """Add the values of four frames to their sums of each shell (shells, 4)."""
+    for i in range(shells.size):
+        add_four(sums, np.uint64(shells[i]), np.float64(one[i]), np.float64(two[i]), np.float64(three[i]), np.float64(four[i]))
 
 
 @jit
-def shell_sums(values, shells, starts, ends, counts, sums, number):
-    """Sum and number of the chosen, finite pixels of each shell. `shells` belongs to the chosen pixels, run after run."""
-    sums[:] = 0.0
-    number[:] = counts
-    place = 0
-    for k in range(starts.size):
-        n = ends[k] - starts[k]
-        add_to_shells(values[starts[k]:ends[k]], shells[place:place + n], sums)
-        place += n
-    if np.isfinite(np.sum(sums)):
-        return
+def finite_sums(values, shells, starts, ends, sums, number):
+    """Sum of the finite values of each shell; `number` loses those that are not."""
     sums[:] = 0.0
     place = 0
-    for k in range(starts.size):
-        for i in range(starts[k], ends[k]):
+    for run in range(starts.size):
+        for i in range(starts[run], ends[run]):
             if np.isfinite(values[i]):
                 sums[shells[place]] += values[i]
             else:
@@ -128,15 +151,32 @@ def pearson(first, second, used):
 
 @jit
 def correlations(frames, shells, starts, ends, counts, reference, scores):
-    """Pearson's coefficient of each frame's radial profile and the `reference`, over shells that have pixels in both."""
-    n = counts.size
-    sums, number, used = np.empty(n), np.empty(n, np.int64), np.empty(n, np.bool_)
-    for i in range(frames.shape[0]):
-        shell_sums(frames[i], shells, starts, ends, counts, sums, number)
-        for k in range(n):
-            used[k] = number[k] > 0
-            sums[k] /= max(number[k], 1)
-        scores[i] = pearson(sums, reference, used)
+    """Pearson's coefficient of each frame's radial profile and the `reference`, over shells that have pixels in both.
+
+    `shells` belongs to the chosen pixels, run after run.
+    """
+    count, n = frames.shape[0], counts.size
+    four, sums, number, used = np.empty((n, 4)), np.empty(n), np.empty(n, np.int64), np.empty(n, np.bool_)
+    for i in range(0, count, 4):
+        j, k, m = min(i + 1, count - 1), min(i + 2, count - 1), min(i + 3, count - 1)
+        four[:] = 0.0
+        place = 0
+        for run in range(starts.size):
+            ahead = run + AHEAD
+            announce(frames, i if ahead < starts.size else i + 4, starts[ahead % starts.size], ends[ahead % starts.size])
+            x, end = starts[run], ends[run]
+            add_to_shells(frames[i, x:end], frames[j, x:end], frames[k, x:end], frames[m, x:end],
+                          shells[place:place + end - x], four)
+            place += end - x
+        for frame in range(i, min(i + 4, count)):
+            sums[:] = four[:, frame - i]
+            number[:] = counts
+            if not np.isfinite(np.sum(sums)):
+                finite_sums(frames[frame], shells, starts, ends, sums, number)
+            for shell in range(n):
+                used[shell] = number[shell] > 0
+                sums[shell] /= max(number[shell], 1)
+            scores[frame] = pearson(sums, reference, used)
 
 
 @jit

@@ -15,11 +15,14 @@ import numpy as np
 from edfast.kernels._jit import jit
 
 REACH = 5.0             # a ring is taken as zero beyond so many widths
+SERIES_MIDDLE = float(np.exp(-0.390625))
 MAX_TURNS = 20
 EVEN_TURNS = 1          # first turns without deviations,
 FREE_TURNS = 3          # then with free ones up to this turn, in which their variance is measured
 HOLD_TURNS = 7          # from here on noise and weights of the sectors stay: what is left converges
 HOPELESS = 1e4        # a squared step as long as this after HOLD_TURNS will not settle
+STIFF = 1e12            # how much more than the data an infinite precision ties a deviation down
+LEVERAGE = 3.0          # times as much as the middle one of its sectors may one sector tell of a ring
 OUTLIER = 6.0           # standard deviations from where on a cell loses weight
 PRIOR_STRAIN = 0.1      # standard deviations of the weak priors that keep an undetermined fit finite
 PRIOR_WIDTH = 0.35      # relative to the start value, as is
@@ -27,107 +30,140 @@ PRIOR_RADIUS = 1.0      # in start widths
 
 
 @jit
-def sector_columns(cells, lo, step, half, radii, widths, degree, strengths, signal, f, count):
-    """Values of the model's columns in the usable cells of one sector and group: ``f[column, cell]``; returns how many cells.
+def gather_cells(table, first, lo, step, count, value, place):
+    """What the fit needs of the cells (sector, bin): number of pixels, mean, place from -1 to 1 within the annulus.
 
-    Columns: deviations (n + 2), radii (n), widths (n), x^2 ... x^d, data, expected signal. `signal` holds the present
-    coefficients (amplitudes, B_0 ... B_d), `strengths` are the amplitudes with which radii and widths act.
+    A cell that is empty or NaN has the number 0.
     """
-    n = radii.shape[0]
-    data, expected = 3 * n + 1 + degree, 3 * n + 2 + degree
-    usable = 0
-    for i in range(cells.shape[0]):
-        if cells[i, 0] > 0.0 and cells[i, 1] == cells[i, 1]:
-            count[usable] = cells[i, 0]
-            f[data, usable] = cells[i, 1] / cells[i, 0]
-            f[n + 1, usable] = (step * (i + 0.5 + cells[i, 2] / cells[i, 0]) - half) / half
-            usable += 1
-    for i in range(usable):
-        x = f[n + 1, i]
-        f[n, i] = 1.0
-        f[expected, i] = signal[n] + x * signal[n + 1]
-        power = x
-        for d in range(2, degree + 1):
-            power *= x
-            f[3 * n + d, i] = power
-            f[expected, i] += signal[n + d] * power
-    for k in range(n):
-        for i in range(usable):
-            u = (lo + half + half * f[n + 1, i] - radii[k]) / widths[k]
-            t = np.exp(-0.5 * u * u) if abs(u) < REACH else 0.0
-            slope = strengths[k] * t * u / widths[k]
-            f[k, i], f[n + 2 + k, i], f[2 * n + 2 + k, i] = t, slope, slope * u
-            f[expected, i] += signal[k] * t
-    return usable
+    for g in range(lo.shape[0]):
+        half = 0.5 * step[g] * (first[g + 1] - first[g])
+        for j in range(table.shape[0]):
+            for i in range(first[g], first[g + 1]):
+                n, total = table[j, i, 0], table[j, i, 1]
+                usable = n > 0.0 and total == total
+                count[j, i], value[j, i] = (n, total / n) if usable else (0.0, 0.0)
+                place[j, i] = (step[g] * (i - first[g] + 0.5 + (table[j, i, 2] / n if usable else 0.0)) - half) / half
 
 
 @jit(fastmath=True)
-def weighted_products(f, weights, number, m, scaled, matrix):
-    """Upper triangle of ``f W f^T`` over the first m rows of f, and its column m; the inner loops run over the cells."""
+def gaussian(u, out):
+    """exp(-u^2 / 2), 0 from REACH on; sixteenth powers of a series, which vectorises: right to 1e-9."""
+    for j in range(u.shape[0]):
+        t = -0.03125 * u[j] * u[j] + 0.390625
+        t = 1 + t * (1 + t / 2 * (1 + t / 3 * (1 + t / 4 * (1 + t / 5 * (1 + t / 6 * (1 + t / 7 * (1 + t / 8 * (
+            1 + t / 9))))))))
+        t *= SERIES_MIDDLE
+        t *= t
+        t *= t
+        t *= t
+        t *= t
+        out[j] = t if abs(u[j]) < REACH else 0.0
+
+
+@jit(fastmath=True)
+def sector_columns(x, half, middle, radii, widths, degree, strengths, signal, f):
+    """Values of the model's columns in the cells of one sector and group: ``f[column, cell]``.
+
+    Columns: deviations (n + 2), radii (n), widths (n), x^2 ... x^d, data (not written), expected signal, working space.
+    `signal` holds the present coefficients (amplitudes, B_0 ... B_d), `strengths` are the amplitudes with which radii and widths act.
+    """
+    n = radii.shape[0]
+    expected, u, one, slope = f[3 * n + 2 + degree], f[3 * n + 3 + degree], f[n], f[n + 1]
+    for i in range(x.shape[0]):
+        one[i], slope[i] = 1.0, x[i]
+        expected[i] = signal[n] + x[i] * signal[n + 1]
+    for d in range(2, degree + 1):
+        before, power, b = f[n + 1] if d == 2 else f[3 * n + d - 1], f[3 * n + d], signal[n + d]
+        for i in range(x.shape[0]):
+            power[i] = before[i] * x[i]
+            expected[i] += b * power[i]
+    for k in range(n):
+        shape, place, width, inverse = f[k], f[n + 2 + k], f[2 * n + 2 + k], 1 / widths[k]
+        for i in range(x.shape[0]):
+            u[i] = (middle - radii[k] + half * x[i]) * inverse
+        gaussian(u, shape)
+        for i in range(x.shape[0]):
+            place[i] = strengths[k] * inverse * shape[i] * u[i]
+            width[i] = place[i] * u[i]
+            expected[i] += signal[k] * shape[i]
+
+
+@jit(fastmath=True)
+def weigh_cells(count, value, expected, noise, weights, stats):
+    """Weights of cells: their number over the variance noise[0] + noise[1] * expected, at least noise[2]; outliers less.
+
+    stats += (weighted sums for a line through squared residuals against signal, number, chi2, variances).
+    """
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    for i in range(count.shape[0]):
+        variance = max(noise[0] + noise[1] * expected[i], noise[2])
+        off = abs(value[i] - expected[i])
+        # A single count in a faint cell is no outlier, however small its variance: noise[1] is the size of one count.
+        rest, usual = off * count[i], OUTLIER * (np.sqrt(count[i] * variance) + noise[1])
+        share = usual / max(rest, usual)
+        weights[i] = count[i] / variance * share * share
+        used = 1.0 if count[i] > 0.0 else 0.0
+        z = min(off * rest, 16 * variance)
+        q = used / ((variance + noise[3]) * (variance + noise[3]))
+        s0 += q
+        s1 += q * expected[i]
+        s2 += q * expected[i] * expected[i]
+        s3 += q * z
+        s4 += q * expected[i] * z
+        s5 += used
+        s6 += z / variance
+        s7 += used * variance
+    stats += np.array([s0, s1, s2, s3, s4, s5, s6, s7])
+
+
+@jit(fastmath=True)
+def weighted_products(f, weights, m, scaled, matrix):
+    """Upper triangle of ``f W f^T`` over the first m rows of f, and its column m."""
     for p in range(m):
         row = f[p]
-        for i in range(number):
+        for i in range(weights.shape[0]):
             scaled[i] = weights[i] * row[i]
         for q in range(p, m + 1):
             other = f[q]
             total = 0.0
-            for i in range(number):
+            for i in range(weights.shape[0]):
                 total += scaled[i] * other[i]
             matrix[p, q] = total
 
 
 @jit
-def sector_equations(cells, lo, step, half, radii, widths, degree, strengths, signal, noise, matrix, stats, f, count, weights):
+def sector_equations(count, value, x, half, middle, radii, widths, degree, strengths, signal, noise, matrix, stats, f):
     """Weighted normal equations of one sector and group, in the upper triangle of `matrix`; columns as in sector_columns.
 
-    The present signal gives the variances (noise[0] + noise[1] * signal, at least noise[2]) and residuals; stats += (weighted
-    sums for a line through squared residuals against signal, number, chi2). `f`, `count` and `weights` are working space.
+    The present signal gives the variances and residuals, from which `stats` is fed as in weigh_cells; `f` is working space.
     """
     m = 3 * radii.shape[0] + 1 + degree
-    usable = sector_columns(cells, lo, step, half, radii, widths, degree, strengths, signal, f, count)
-    for i in range(usable):
-        value, expected = f[m, i], f[m + 1, i]
-        variance = max(noise[0] + noise[1] * expected, noise[2])
-        weights[i] = count[i] / variance
-        # A single count in a faint cell is no outlier, however small its variance: noise[1] is the size of one count.
-        rest, usual = abs(value - expected) * count[i], OUTLIER * (np.sqrt(count[i] * variance) + noise[1])
-        if rest > usual:
-            weights[i] *= (usual / rest) ** 2
-        z = min((value - expected) ** 2 * count[i], 16 * variance)
-        q = 1 / (variance + noise[3]) ** 2
-        stats[0] += q
-        stats[1] += q * expected
-        stats[2] += q * expected * expected
-        stats[3] += q * z
-        stats[4] += q * expected * z
-        stats[5] += 1.0
-        stats[6] += z / variance
-        stats[7] += variance
-    matrix[:] = 0.0
-    weighted_products(f, weights, usable, m, count, matrix)
+    sector_columns(x, half, middle, radii, widths, degree, strengths, signal, f)
+    f[m] = value
+    weigh_cells(count, value, f[m + 1], noise, f[m + 2], stats)
+    weighted_products(f, f[m + 2], m, f[m + 1], matrix)
 
 
 @jit
-def complete(matrix, n, degree, precision):
-    """Insert the common coefficients (the same columns as the deviations) and the precision of the deviations, in place.
+def complete(matrices, n, degree, precision, full):
+    """Equations of all sectors side by side, with the common coefficients and the precision of the deviations inserted.
 
-    From the columns of sector_equations to: deviations (n + 2), radii, widths, A (n), B_0 ... B_d, data.
+    From the columns of sector_equations (sectors, m, m + 1) to deviations (n + 2), radii, widths, A (n), B_0 ... B_d, data,
+    (m, m + 2, sectors). The common coefficients have the same columns as the deviations.
     """
-    old, base = 3 * n + 1 + degree, n + 2
-    m = old + base
-    full = np.empty((m, m + 1))
-    source = np.empty(m + 1, np.int64)
-    for p in range(m + 1):
-        source[p] = p if p < 3 * n + 2 else p - 3 * n - 2 if p < 4 * n + 4 else p - base
+    base, m = n + 2, 4 * n + 3 + degree
     for p in range(m):
+        a = p if p < 3 * n + 2 else p - 3 * n - 2 if p < 4 * n + 4 else p - base
         for q in range(p, m + 1):
-            a, b = source[p], source[q]
-            full[p, q] = matrix[min(a, b), max(a, b)]
+            b = q if q < 3 * n + 2 else q - 3 * n - 2 if q < 4 * n + 4 else q - base
+            target, a_b = full[p, q], matrices[:, min(a, b), max(a, b)]
+            for j in range(target.shape[0]):
+                target[j] = a_b[j]
     for p in range(base):
-        full[p, p] += precision[p]
-    for p in range(m):
-        for q in range(p, m + 1):
-            matrix[p, q] = full[p, q]
+        if precision[p] == np.inf:
+            full[p, p] *= STIFF
+        else:
+            full[p, p] += precision[p]
 
 
 @jit
@@ -163,22 +199,6 @@ def back_substitute(matrix, n, x):
 
 
 @jit
-def inverse_diagonal(matrix, n, k):
-    """Element (k, k) of the inverse of the leading n x n block of eliminated equations; inf without a pivot."""
-    if not matrix[k, k] > 0.0:
-        return np.inf
-    z = np.zeros(n)
-    z[k] = 1.0
-    total = 0.0
-    for p in range(k, n):
-        if matrix[p, p] > 0.0:
-            total += z[p] * z[p] / matrix[p, p]
-            for q in range(p + 1, n):
-                z[q] -= matrix[p, q] / matrix[p, p] * z[p]
-    return total
-
-
-@jit
 def invert(matrix, out):
     """Inverse of symmetric equations (m, m + 2) that `eliminate` has treated completely; dropped unknowns get zero."""
     m = matrix.shape[0]
@@ -198,6 +218,66 @@ def invert(matrix, out):
                 for q in range(p + 1, m):
                     x[p] -= matrix[p, q] / matrix[p, p] * x[q]
         out[:, k] = x
+
+
+@jit(fastmath=True)
+def eliminate_each(full, n, inverse, factor):
+    """`eliminate` for many systems side by side (m, m + 2, sectors); `inverse` and `factor` are working space."""
+    m, lanes = full.shape[0], full.shape[2]
+    for p in range(n):
+        full[p, m + 1] = full[p, p]
+    for p in range(n):
+        for j in range(lanes):
+            pivot = full[p, p, j]
+            usable = pivot > 1e-10 * full[p, m + 1, j]
+            inverse[j] = 1 / (pivot if usable else 1.0)
+            factor[j] = 1.0 if usable else 0.0
+        for q in range(p, m + 1):
+            row = full[p, q]
+            for j in range(lanes):
+                row[j] *= factor[j]
+        for q in range(p + 1, m):
+            row = full[p, q]
+            for j in range(lanes):
+                factor[j] = row[j] * inverse[j]
+            for r in range(q, m + 1):
+                source, target = full[p, r], full[q, r]
+                for j in range(lanes):
+                    target[j] -= factor[j] * source[j]
+
+
+@jit(fastmath=True)
+def back_substitute_each(full, n, x):
+    """`back_substitute` for many systems side by side: x is (m, sectors)."""
+    m, lanes = full.shape[0], full.shape[2]
+    for p in range(n - 1, -1, -1):
+        unknown, right, pivot = x[p], full[p, m], full[p, p]
+        for j in range(lanes):
+            unknown[j] = right[j]
+        for q in range(p + 1, m):
+            other, row = x[q], full[p, q]
+            for j in range(lanes):
+                unknown[j] -= row[j] * other[j]
+        for j in range(lanes):
+            unknown[j] = unknown[j] / pivot[j] if pivot[j] > 0.0 else 0.0
+
+
+@jit
+def variances_each(full, n, z, out):
+    """Diagonal of the inverse of the leading n x n block of eliminated systems (m, m + 2, sectors); inf without a pivot."""
+    for k in range(n):
+        for j in range(full.shape[2]):
+            z[:n] = 0.0
+            z[k] = 1.0
+            out[k, j] = 0.0
+            for p in range(k, n):
+                pivot = full[p, p, j]
+                if pivot > 0.0:
+                    out[k, j] += z[p] * z[p] / pivot
+                    for q in range(p + 1, n):
+                        z[q] -= full[p, q, j] / pivot * z[p]
+            if not full[k, k, j] > 0.0:
+                out[k, j] = np.inf
 
 
 @jit
@@ -244,53 +324,63 @@ def _index(q, n, k0, n_all, b0):
     return b0 + q - 3 * n
 
 
+@jit(fastmath=True)
+def _weighted_sum(values, weights, first, second):
+    total = 0.0
+    for j in range(values.shape[0]):
+        total += values[j] * weights[j] * first[j] * second[j]
+    return total
+
+
 @jit
-def add_sector(matrix, angle, k0, n, radii, b0, weight, total):
-    """Add the reduced equations of one sector and group to those of the common parameters (both triangles)."""
-    m, size, n_all, base = matrix.shape[0], total.shape[0], radii.shape[0], n + 2
-    h = np.zeros((m - base, 5))
-    index = np.zeros((m - base, 5), np.int64)
-    for q in range(m - base):
-        index[q, 4] = _index(q, n, k0, n_all, b0)
-        h[q, 4] = 1.0
-        if q < n:
-            index[q, 1], index[q, 2], index[q, 3] = 1, 2, 3
-            h[q, 0], h[q, 1] = np.cos(angle), np.sin(angle)
-            h[q, 2], h[q, 3] = radii[k0 + q] * np.cos(2 * angle), radii[k0 + q] * np.sin(2 * angle)
+def add_group(full, harmonics, k0, n, radii, b0, weights, total):
+    """Add the reduced equations of a group, weighted by sector, to those of the common parameters (upper triangle).
+
+    harmonics (5, sectors): cosine and sine of the sectors' angles, of twice the angles, and 1.
+    """
+    m, size, n_all, base = full.shape[0], total.shape[0], radii.shape[0], n + 2
     for p in range(m - base):
+        own_p = _index(p, n, k0, n_all, b0)
         for a in range(0 if p < n else 4, 5):
-            total[index[p, a], size] += weight * h[p, a] * matrix[base + p, m]
-            for q in range(m - base):
-                value = weight * h[p, a] * matrix[base + min(p, q), base + max(p, q)]
+            row, lever = (a, radii[k0 + p] if 2 <= a < 4 else 1.0) if a < 4 else (own_p, 1.0)
+            total[row, size] += lever * _weighted_sum(full[base + p, m], weights, harmonics[a], harmonics[4])
+            for q in range(p, m - base):
+                own_q = _index(q, n, k0, n_all, b0)
                 for b in range(0 if q < n else 4, 5):
-                    total[index[p, a], index[q, b]] += value * h[q, b]
+                    column, arm = (b, radii[k0 + q] if 2 <= b < 4 else 1.0) if b < 4 else (own_q, 1.0)
+                    if p == q and row > column:
+                        continue
+                    value = lever * arm * _weighted_sum(full[base + p, base + q], weights, harmonics[a], harmonics[b])
+                    total[min(row, column), max(row, column)] += 2 * value if p != q and row == column else value
 
 
 @jit
-def common_part(theta, angle, k0, n, radii, degree, b0, x):
-    """The unknowns of a group in one sector, behind the n + 2 eliminated ones, that belong to common parameters theta."""
-    n_all = radii.shape[0]
-    shift = theta[0] * np.cos(angle) + theta[1] * np.sin(angle)
-    strain = theta[2] * np.cos(2 * angle) + theta[3] * np.sin(2 * angle)
+def common_part(theta, harmonics, k0, n, radii, degree, b0, x):
+    """The unknowns of a group in each sector, behind the n + 2 eliminated ones, that belong to common parameters theta."""
     for q in range(3 * n + 1 + degree):
-        x[n + 2 + q] = theta[_index(q, n, k0, n_all, b0)]
+        x[n + 2 + q] = theta[_index(q, n, k0, radii.shape[0], b0)]
         if q < n:
-            x[n + 2 + q] += shift + radii[k0 + q] * strain
+            for a in range(4):
+                x[n + 2 + q] += theta[a] * (radii[k0 + q] if a > 1 else 1.0) * harmonics[a]
 
 
 @jit
-def residual_score(matrix, n, x):
-    """How far, in standard deviations, a sector on its own would move the rings of a group away from the common solution x."""
-    m, base = matrix.shape[0], n + 2
-    score = information = 0.0
-    for p in range(base, base + n):
-        score += matrix[p, m]
-        for q in range(base, m):
-            value = matrix[min(p, q), max(p, q)]
-            score -= value * x[q]
-            if q < base + n:
-                information += value
-    return score / np.sqrt(information) if information > 0.0 else 0.0
+def residual_scores(full, n, x, scores, information):
+    """How far each sector on its own would move a group's rings away from the common solution x, in standard deviations.
+
+    `information` is the inverse variance of that move.
+    """
+    m, base = full.shape[0], n + 2
+    for j in range(full.shape[2]):
+        score = total = 0.0
+        for p in range(base, base + n):
+            score += full[p, m, j]
+            for q in range(base, m):
+                value = full[min(p, q), max(p, q), j]
+                score -= value * x[q, j]
+                if q < base + n:
+                    total += value
+        scores[j], information[j] = (score / np.sqrt(total), total) if total > 0.0 else (0.0, 0.0)
 
 
 @jit
@@ -306,31 +396,37 @@ def noise_line(stats, noise):
 
 
 @jit
-def _assemble(table, angles, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, strengths, signal,
+def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, strengths, signal,
               precision, noise, weights, store, total, stats):
     """Equations of all sectors and groups at the present parameters, summed into those of the common parameters."""
     total[:] = 0.0
     stats[:] = 0.0
     here = np.empty(radii.shape[0])
-    most = np.max(first[1:] - first[:-1])
-    f, count, cell_weights = np.empty((store.shape[2] + 2, most)), np.empty(most), np.empty(most)
+    f = np.empty((store.shape[1] + 2) * np.max(first[1:] - first[:-1]))
+    matrices = np.empty((harmonics.shape[1], store.shape[1], store.shape[2]))
     for g in range(lo.shape[0]):
-        k0, n, degree, b0 = ring_first[g], ring_first[g + 1] - ring_first[g], degrees[g], back_first[g]
-        m = 4 * n + 3 + degree
-        half = 0.5 * step[g] * (first[g + 1] - first[g])
-        for j in range(angles.shape[0]):
-            a = angles[j]
-            shift = geometry[0] * np.cos(a) + geometry[1] * np.sin(a)
-            strain = geometry[2] * np.cos(2 * a) + geometry[3] * np.sin(2 * a)
+        k0, n, degree, bins = ring_first[g], ring_first[g + 1] - ring_first[g], degrees[g], slice(first[g], first[g + 1])
+        number = first[g + 1] - first[g]
+        half, columns = 0.5 * step[g] * number, f[:(4 * n + 5 + degree) * number].reshape((-1, number))
+        full = _equations_of(store[g], n, degree)
+        for j in range(harmonics.shape[1]):
+            h = harmonics[:, j]
             for k in range(n):
-                here[k] = radii[k0 + k] * (1 + strain) + shift
-            matrix = store[j, g, :m, :m + 2]
-            sector_equations(table[j, first[g]:first[g + 1]], lo[g], step[g], half, here[:n], widths[k0:k0 + n], degree,
-                             strengths[j, k0:k0 + n], signal[j, g], noise, matrix, stats, f, count, cell_weights)
-            complete(matrix, n, degree, precision[g])
-            eliminate(matrix, n + 2)
-            if weights[j, g] > 0.0:
-                add_sector(matrix, a, k0, n, radii, b0, weights[j, g], total)
+                stretched = radii[k0 + k] * (1 + geometry[2] * h[2] + geometry[3] * h[3])
+                here[k] = stretched + geometry[0] * h[0] + geometry[1] * h[1]
+            sector_equations(cells[0, j][bins], cells[1, j][bins], cells[2, j][bins], half, lo[g] + half, here[:n],
+                             widths[k0:k0 + n], degree, strengths[k0:k0 + n, j], signal[g, :, j], noise, matrices[j], stats,
+                             columns)
+        complete(matrices, n, degree, precision[g], full)
+        eliminate_each(full, n + 2, np.empty(harmonics.shape[1]), np.empty(harmonics.shape[1]))
+        add_group(full, harmonics, k0, n, radii, back_first[g], weights[g], total)
+
+
+@jit
+def _equations_of(store, n, degree):
+    """The part of `store` (m, m + 2, sectors) that the equations of a group with n rings take."""
+    m = 4 * n + 3 + degree
+    return store.reshape(-1)[:m * (m + 2) * store.shape[2]].reshape((m, m + 2, store.shape[2]))
 
 
 @jit
@@ -367,27 +463,26 @@ def _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_fi
 
 
 @jit
-def _spread_out(angles, ring_first, degrees, back_first, theta, radii, store, free, mix, strengths, signal, variances,
-                scores):
+def _spread_out(harmonics, ring_first, degrees, back_first, theta, radii, store, free, mix, strengths, signal, variances,
+                scores, information):
     """Coefficients of each sector that belong to the common solution, the variances of their deviations, and the scores.
 
     The coefficients come to the share `mix` from this turn, for the rest from the one before.
     """
-    x = np.empty(store.shape[2])
+    lanes = harmonics.shape[1]
+    x, z = np.empty((store.shape[1], lanes)), np.empty(store.shape[1])
     for g in range(ring_first.shape[0] - 1):
         k0, n, degree, b0 = ring_first[g], ring_first[g + 1] - ring_first[g], degrees[g], back_first[g]
-        m = 4 * n + 3 + degree
-        for j in range(angles.shape[0]):
-            matrix = store[j, g, :m, :m + 2]
-            common_part(theta, angles[j], k0, n, radii, degree, b0, x)
-            back_substitute(matrix, n + 2, x)
-            for p in range(n + 2):
-                signal[j, g, p] += mix * (x[p] + x[3 * n + 2 + p] - signal[j, g, p])
-                variances[g, p, j] = inverse_diagonal(matrix, n + 2, p)
-                if p < n:
-                    strengths[j, k0 + p] = x[3 * n + 2 + p] if free else signal[j, g, p]
-            signal[j, g, n + 2:n + 1 + degree] += mix * (x[4 * n + 4:m] - signal[j, g, n + 2:n + 1 + degree])
-            scores[j, g] = residual_score(matrix, n, x)
+        full = _equations_of(store[g], n, degree)
+        common_part(theta, harmonics, k0, n, radii, degree, b0, x)
+        back_substitute_each(full, n + 2, x)
+        for p in range(n + 1 + degree):
+            here = x[3 * n + 2 + p] + x[p] if p < n + 2 else x[3 * n + 2 + p]
+            signal[g, p] += mix * (here - signal[g, p])
+            if p < n:
+                strengths[k0 + p] = x[3 * n + 2 + p] if free else signal[g, p]
+        variances_each(full, n + 2, z, variances[g])
+        residual_scores(full, n, x, scores[g], information[g])
 
 
 @jit
@@ -396,23 +491,29 @@ def _free_mean(ring_first, signal, variances):
     for g in range(ring_first.shape[0] - 1):
         for p in range(ring_first[g + 1] - ring_first[g] + 2):
             top = bottom = 0.0
-            for j in range(signal.shape[0]):
+            for j in range(signal.shape[2]):
                 if variances[g, p, j] < np.inf:
-                    top += signal[j, g, p] / variances[g, p, j]
+                    top += signal[g, p, j] / variances[g, p, j]
                     bottom += 1 / variances[g, p, j]
-            for j in range(signal.shape[0]):
+            for j in range(signal.shape[2]):
                 if not variances[g, p, j] < np.inf:
-                    signal[j, g, p] = top / bottom if bottom > 0.0 else 0.0
+                    signal[g, p, j] = top / bottom if bottom > 0.0 else 0.0
 
 
 @jit
-def _reweigh(scores, weights):
-    """Down-weigh sectors that contradict the common solution (spots, shadows, what a stop leaves of a ring)."""
+def _reweigh(scores, information, weights):
+    """Down-weigh sectors that contradict the common solution: spots, shadows, what a stop leaves of a ring.
+
+    The same for those that tell much more than the others: a few bright spots, never exactly on their ring, must not decide.
+    """
     scale = np.sqrt(max(np.median(scores * scores) / 0.455, 1.0))
-    for j in range(weights.shape[0]):
-        for g in range(weights.shape[1]):
-            z = abs(scores[j, g]) / scale
-            weights[j, g] = 1.0 if z < 3.0 else 9.0 / (z * z) if z < 6.0 else 0.0
+    for g in range(weights.shape[0]):
+        most = LEVERAGE * np.median(information[g])
+        for j in range(weights.shape[1]):
+            z = abs(scores[g, j]) / scale
+            weights[g, j] = 1.0 if z < 3.0 else 9.0 / (z * z) if z < 6.0 else 0.0
+            if information[g, j] > most > 0.0:
+                weights[g, j] *= most / information[g, j]
 
 
 @jit
@@ -435,19 +536,25 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
     Returns (turns taken, squared last step in standard deviations, chi2 per degree of freedom of the cells).
     """
     n, size, n_sectors = radii.shape[0], total.shape[0], angles.shape[0]
-    theta, stats, strengths = np.zeros(size), np.zeros(8), np.empty((n_sectors, n))
+    theta, stats, strengths = np.zeros(size), np.zeros(8), np.empty((n, n_sectors))
+    harmonics, information = np.ones((5, n_sectors)), np.zeros(scores.shape)
+    for j in range(n_sectors):
+        harmonics[0, j], harmonics[1, j] = np.cos(angles[j]), np.sin(angles[j])
+        harmonics[2, j], harmonics[3, j] = np.cos(2 * angles[j]), np.sin(2 * angles[j])
+    cells = np.empty((3, n_sectors, table.shape[1]))
+    gather_cells(table, first, lo, step, cells[0], cells[1], cells[2])
     for g in range(lo.shape[0]):
         for k in range(ring_first[g], ring_first[g + 1]):
-            strengths[:, k] = signal[:, g, k - ring_first[g]]
+            strengths[k] = signal[g, k - ring_first[g]]
     back_first = 4 + 3 * n + np.cumsum(degrees + 1) - degrees - 1
     radii0, widths0 = radii.copy(), widths.copy()
     gain = chi2 = np.inf
     last, relax, turn = theta[:4 + 2 * n].copy(), 1.0, 0
     while turn < MAX_TURNS:
         if turn <= EVEN_TURNS:
-            precision[:] = 1e30 if turn < EVEN_TURNS else 0.0
-        _assemble(table, angles, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, strengths, signal,
-                  precision, noise, weights, store, total, stats)
+            precision[:] = np.inf if turn < EVEN_TURNS else 0.0
+        _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, strengths,
+                  signal, precision, noise, weights, store, total, stats)
         gain = _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_first, degrees, theta)
         if turn > 0:
             free = max(stats[5] - n_sectors * (n + 2 * lo.shape[0]) - size, 0.2 * stats[5], 1.0)
@@ -464,16 +571,16 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         last[:] = theta[:4 + 2 * n]
         damp = min(relax, 1.0 / big) if big > 0.0 else 1.0
         theta[:4 + 2 * n] *= damp
-        _spread_out(angles, ring_first, degrees, back_first, theta, radii, store, turn < FREE_TURNS - 1,
-                    relax if turn > FREE_TURNS else 1.0, strengths, signal, variances, scores)
+        _spread_out(harmonics, ring_first, degrees, back_first, theta, radii, store, turn < FREE_TURNS - 1,
+                    relax if turn > FREE_TURNS else 1.0, strengths, signal, variances, scores, information)
         if turn == FREE_TURNS - 1:
             for g in range(lo.shape[0]):
                 for p in range(ring_first[g + 1] - ring_first[g] + 2):
-                    precision[g, p] = scatter_precision(signal[:, g, p], variances[g, p], angles)
+                    precision[g, p] = scatter_precision(signal[g, p], variances[g, p], angles)
         if EVEN_TURNS <= turn < FREE_TURNS:
             _free_mean(ring_first, signal, variances)
         if 1 < turn < HOLD_TURNS:
-            _reweigh(scores, weights)
+            _reweigh(scores, information, weights)
         geometry += theta[:4]
         radii += theta[4:4 + n]
         widths += theta[4 + n:4 + 2 * n]
@@ -548,8 +655,8 @@ def start_values(table, first, lo, step, ring_first, radii, signal, noise, spans
         base = np.nanmin(part)
         spans[g] = np.nanmax(part) - base + 1e-9 * abs(base) + 1e-300
         n = ring_first[g + 1] - ring_first[g]
-        signal[:, g, n] = base
+        signal[g, n] = base
         for k in range(n):
             i = min(max(np.int64((radii[ring_first[g] + k] - lo[g]) / step[g]), 0), part.shape[0] - 1)
             height = part[i] - base if part[i] == part[i] else 0.0
-            signal[:, g, k] = max(height, 0.05 * (high - low))
+            signal[g, k] = max(height, 0.05 * (high - low))
