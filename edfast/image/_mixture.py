@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 FITTED = 50_000  # scores that are fitted at most; of more, evenly spaced ones in order of size
-ROUNDS = 1000
+ROUNDS = 500
 
 
 class Mixture(NamedTuple):
@@ -51,7 +51,7 @@ def _fit(x, split):
         joint = _log_joint(x, weights, means, variances)
         both = np.logaddexp(*joint)
         share = np.exp(joint - both)
-        if abs(both.mean() - before) < 1e-10:
+        if abs(both.mean() - before) < 1e-8:
             break
         before = both.mean()
     return both.mean(), weights, means, variances

@@ -24,8 +24,8 @@ def hit_find(dataset, background, radii_range=None, mask=None, cut_off=None, *, 
     """Tell patterns of particles (hits) from empty shots, by how far they are from a background.
 
     The score of a pattern p is ``sum((p - b)^2) / sum((b - mean(b))^2)`` over the pixels of the annulus, b the background. A
-    pattern is a hit if its score is above `cut_off`; without one, a mixture of two Gaussians is fitted to the logarithms of all
-    scores (those of hits span decades), and a pattern is a hit above the value where the upper one becomes the likelier.
+    pattern is a hit if its score is above `cut_off`; without one, a mixture of two Gaussians is fitted to the logarithms of
+    all scores (those of hits span decades), and a pattern is a hit above the value where the upper one becomes the likelier.
     That needs hits and empty shots in the data.
 
     Parameters
