@@ -17,7 +17,6 @@ from ._simd import add_pair
 BLOCK = 128  # pixels that are looked at singly where one of them needs it: near the edge of a shell, masked, not finite
 CHUNK = 1024  # pixels that are added at once, in the first-level cache
 PART = 1 << 18  # pixels of one part
-SAMPLED = 32  # chunks, evenly spaced, from which each shell's mean is guessed
 ROUNDS = 100  # of clipping, at most: it ends by itself when nothing is left out any more
 NO_MASK = np.zeros(0, bool)
 
@@ -118,31 +117,21 @@ def shell_rows(across, across32, rest, window, start, stop, shells, counts):
 
 
 @jit
-def count(shells, counts):
-    """Add the number of pixels of each shell to `counts`."""
+def find_ends(shells, ends):
+    """First and last pixel of each shell in raster order, into `ends` (number of shells, 2); -1 where there is none."""
+    ends[:] = -1
     for i in range(shells.size):
-        counts[shells[i]] += 1
+        ends[shells[i], 1] = i
+    for i in range(shells.size - 1, -1, -1):
+        ends[shells[i], 0] = i
 
 
 @jit
-def add_frame(values, shells, masked, start, stop, step, shift, sums, lost):
-    """Add every `step`-th chunk of a frame, flat, from `start` to `stop`, to the sums of the shells, which are known."""
-    for i in range(start, stop, step * CHUNK):
+def add_frame(values, shells, masked, start, stop, shift, sums, lost):
+    """Add the pixels of a frame, flat, from `start` to `stop`, to the sums of their shells."""
+    for i in range(start, stop, CHUNK):
         end = min(i + CHUNK, stop)
         add_values(values[i:end], masked[i:end], shells[i:end], shift, sums, lost)
-
-
-@jit
-def fill_gaps(sums, counts, lost, shift):
-    """Mean of each shell that has pixels in a sample as its `shift`; the others take that of the shell before (or after)."""
-    last, first = 0.0, True
-    for k in range(shift.size):
-        if counts[k] > lost[k]:
-            last = sums[k, 0] / (counts[k] - lost[k])
-            if first:
-                shift[:k] = last
-                first = False
-        shift[k] = last
 
 
 @jit
@@ -157,31 +146,35 @@ def moments(counts, lost, shift, sums, number, mean, scatter):
 
 
 @jit
-def guess_shift(values, shells, masked, shift):
-    """Mean of each shell in every so many chunks of a frame: sums about it lose no digits to a large mean."""
-    step = max(values.size // CHUNK // SAMPLED, 1)
-    sums, seen, lost = np.zeros((shift.size, 2)), np.zeros(shift.size, np.int64), np.zeros(shift.size, np.int64)
-    for i in range(0, values.size, step * CHUNK):
-        count(shells[i:i + CHUNK], seen)
-    add_frame(values, shells, masked, 0, values.size, step, np.zeros(shift.size), sums, lost)
-    fill_gaps(sums, seen, lost, shift)
+def choose_shift(values, masked, ends, shift):
+    """One pixel of each shell, about which sums lose no digits to a large mean: the first, else the last in raster order.
+
+    Where neither is finite and unmasked it is that of the shell before.
+    """
+    before = 0.0
+    for k in range(shift.size):
+        for i in ends[k]:
+            if i >= 0 and np.isfinite(values[i]) and not (masked.size and masked[i]):
+                before = np.float64(values[i])
+                break
+        shift[k] = before
 
 
 @jit
 def add_parts(values, shells, masked, part, first, end, shift, sums, lost):
     """Sums of the parts from `first` to `end`, of `part` pixels each, into one row of `sums` and `lost` for each part."""
     for p in range(first, end):
-        add_frame(values, shells, masked, p * part, min((p + 1) * part, values.size), 1, shift, sums[p], lost[p])
+        add_frame(values, shells, masked, p * part, min((p + 1) * part, values.size), shift, sums[p], lost[p])
 
 
 @jit
-def profile_frames(frames, shells, counts, number, mean, scatter):
+def profile_frames(frames, shells, counts, ends, number, mean, scatter):
     """`moments` of each of `frames` (N, pixels), on the way that `profile` takes."""
     none, shift = np.zeros(0, np.bool_), np.empty(counts.size)
     parts = -(-frames.shape[1] // PART)
     sums, lost = np.empty((parts, counts.size, 2)), np.empty((parts, counts.size), np.int64)
     for i in range(frames.shape[0]):
-        guess_shift(frames[i], shells, none, shift)
+        choose_shift(frames[i], none, ends, shift)
         sums[:], lost[:] = 0.0, 0
         add_parts(frames[i], shells, none, PART, 0, parts, shift, sums, lost)
         for p in range(1, parts):
@@ -283,7 +276,7 @@ def geometry(shape, center):
 
 
 def shell_image(shape, center):
-    """The shell of each pixel, as flat uint16 or int32, and the number of pixels of each shell."""
+    """(shells, counts, ends): each pixel's shell, flat, as uint16 or int32; number and ends of the pixels of each shell."""
     across, across32, rest, window, n = geometry(shape, center)
     shells = np.empty((rest.size, across.size), np.uint16 if n < 65536 else np.int32)
 
@@ -292,14 +285,22 @@ def shell_image(shape, center):
         shell_rows(across, across32, rest, window, start, stop, shells, counts)
         return counts.sum(axis=1)
 
-    return shells.reshape(-1), sum(in_bands(band, rest.size, 2 * shells.size))
+    counts = sum(in_bands(band, rest.size, 2 * shells.size))
+    return shells.reshape(-1), counts, ends_of(shells.reshape(-1), n)
 
 
-def profile(values, shells, masked, counts):
+def ends_of(shells, n):
+    """`find_ends` of a flat shell image with `n` shells."""
+    ends = np.empty((n, 2), np.int64)
+    find_ends(shells, ends)
+    return ends
+
+
+def profile(values, shells, masked, counts, ends):
     """Number, mean and sum of squared deviations of each shell of one frame or volume, flat; parts of it on threads."""
     n, parts = counts.size, -(-values.size // PART)
     shift = np.empty(n)
-    guess_shift(values, shells, masked, shift)
+    choose_shift(values, masked, ends, shift)
     sums, lost = np.zeros((parts, n, 2)), np.zeros((parts, n), np.int64)
     in_bands(lambda a, b: add_parts(values, shells, masked, PART, a, b, shift, sums, lost), parts, 2 * values.size)
     for part in range(1, parts):  # in this order, as profile_frames does it
@@ -342,10 +343,10 @@ def robust_profiles(frames, starts, order, limit):
     return number, center, spread
 
 
-def profiles(frames, shells, counts):
+def profiles(frames, shells, counts, ends):
     """`profile` of each of `frames` (N, pixels), frames on threads: number, mean, sum of squared deviations, (N, shells)."""
     number = np.empty((frames.shape[0], counts.size), np.int64)
     mean, scatter = np.empty(number.shape), np.empty(number.shape)
-    in_bands(lambda a, b: profile_frames(frames[a:b], shells, counts, number[a:b], mean[a:b], scatter[a:b]), frames.shape[0],
-             2 * frames.size)
+    in_bands(lambda a, b: profile_frames(frames[a:b], shells, counts, ends, number[a:b], mean[a:b], scatter[a:b]),
+             frames.shape[0], 2 * frames.size)
     return number, mean, scatter

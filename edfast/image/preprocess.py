@@ -233,7 +233,7 @@ def _pearson(background, chosen, center, inner, outer):
     """Function from a block of patterns to the Pearson coefficients of their radial profiles."""
     from ..kernels import radial
 
-    shell_of, _ = radial.shell_image(chosen.shape, center)
+    shell_of, _, _ = radial.shell_image(chosen.shape, center)
     shell_of = shell_of.reshape(chosen.shape)
     chosen = chosen & (shell_of >= inner) & (shell_of < outer)
     starts, ends = _chosen_runs(chosen, "radii_range")
@@ -314,7 +314,7 @@ def _repairer(bad, mask, center):
     """Function that repairs the `bad` pixels of a block of patterns in place."""
     from ..kernels import radial, repair
 
-    shell_of, counts = radial.shell_image(bad.shape, center)
+    shell_of, counts, _ = radial.shell_image(bad.shape, center)
     hidden = (bad | mask).reshape(-1)
     pixels = np.flatnonzero(bad & ~mask)
     found = np.empty(pixels.size, np.int64)
@@ -394,7 +394,7 @@ def _find_bad(mean, mask, center, threshold):
     """Bad pixels of a mean pattern: see `fix_artifact_auto`."""
     from ..kernels import radial, repair
 
-    shell_of, counts = radial.shell_image(mean.shape, center)
+    shell_of, counts, _ = radial.shell_image(mean.shape, center)
     values = np.where(mask, np.nan, mean).reshape(-1)
     everywhere = np.arange(values.size)
     partner = np.empty(values.size, np.int64)

@@ -81,9 +81,9 @@ def radial_profile(data, center, mask=None, *, error="sd", statistic="mean", cli
 
     from ..kernels import radial
 
-    shell_of, counts = _geometry(data.shape, center)
+    shells, counts, ends = _geometry(data.shape, center)
     masked = radial.NO_MASK if mask is None else mask.reshape(-1)
-    return _columns(*radial.profile(data.reshape(-1), shell_of, masked, counts), error)
+    return _columns(*radial.profile(data.reshape(-1), shells, masked, counts, ends), error)
 
 
 def radial_profile_stack(dataset, center, mask=None, *, error="sd", statistic="mean", clip=3.0, progress=True):
@@ -161,12 +161,14 @@ class RadialBins:
             raise ValueError(f"shape must be 2 or 3 numbers of pixels, not {shape!r}")
         self.center = as_center(center, self.shape)
         self._mask = as_mask(mask, self.shape)
-        shell_of, counts = _geometry(self.shape, self.center)
+        shells, counts, ends = _geometry(self.shape, self.center)
         if self._mask is not None:  # masked pixels have a shell of their own, behind the last one
+            from ..kernels import radial
+
             n, hidden = counts.size, self._mask.reshape(-1)
-            shell_of = np.where(hidden, n, shell_of).astype(np.uint16 if n < 65535 else np.int32)
-            counts = np.bincount(shell_of, minlength=n + 1)
-        self._shells, self._counts = shell_of, counts
+            shells = np.where(hidden, n, shells).astype(np.uint16 if n < 65535 else np.int32)
+            counts, ends = np.bincount(shells, minlength=n + 1), radial.ends_of(shells, n + 1)
+        self._shells, self._counts, self._ends = shells, counts, ends
 
     @property
     def counts(self):
@@ -195,7 +197,7 @@ class RadialBins:
 
         from ..kernels import radial
 
-        found = radial.profile(data.reshape(-1), self._shells, radial.NO_MASK, self._counts)
+        found = radial.profile(data.reshape(-1), self._shells, radial.NO_MASK, self._counts, self._ends)
         return _columns(*(column[:self._size] for column in found), error)
 
     def profile_stack(self, dataset, *, error="sd", statistic="mean", clip=3.0, progress=True):
@@ -213,7 +215,7 @@ class RadialBins:
 
         frames = block.reshape(block.shape[0], -1)
         if statistic == "mean":
-            found = radial.profiles(frames, self._shells, self._counts)
+            found = radial.profiles(frames, self._shells, self._counts, self._ends)
         else:
             found = radial.robust_profiles(frames, *self._sorted, None if statistic == "median" else clip)
         return _columns(*(column[:, :self._size] for column in found), error, statistic)
@@ -225,7 +227,7 @@ def _checked_options(error, statistic, clip):
 
 
 def _geometry(shape, center):
-    """Shell of each pixel and number of pixels of each shell; those of the last two calls are kept, unless they are huge."""
+    """`radial.shell_image`; those of the last two calls are kept, unless they are huge."""
     return (_kept_geometry if math.prod(shape) <= KEPT else _kept_geometry.__wrapped__)(tuple(shape), center)
 
 
@@ -291,9 +293,9 @@ def radp_norm(ref_Iq, data, center, mask=None):
     if wanted.size < mean.size:
         raise ValueError(f"ref_Iq has {wanted.size} radii, but the farthest pixel of the data is at radius {mean.size - 1}")
     factor = np.divide(wanted[:mean.size], mean, out=np.ones(mean.size), where=mean != 0)
-    shell_of, _ = _geometry(data.shape, as_center(center, data.shape))
+    shell_of_pixel, _, _ = _geometry(data.shape, as_center(center, data.shape))
     scale = factor.astype(np.float32 if data.dtype == np.float32 else np.float64)
-    return data * scale[shell_of].reshape(data.shape)
+    return data * scale[shell_of_pixel].reshape(data.shape)
 
 
 def shells(rads, data_shape, center):
