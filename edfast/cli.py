@@ -135,6 +135,53 @@ def calibrate(cif, image, output, mask, distance, tilt, orientation, interactive
             _calibrate(cif, image, output, mask, known, tilt=tilt, orientation=orientation)
 
 
+@main.command(short_help="Classify the diffraction patterns of a stack, without examples.")
+@click.argument("file", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE",
+              help="HDF5 file for coordinates, labels and scores; a picture goes beside it (.png).")
+@click.option("-d", "--dataset", metavar="NAME",
+              help="Path of the patterns in FILE; by default what the file marks, or the largest.")
+@click.option("-m", "--mask", metavar="FILE",
+              help="Mask (.npy, an image, or the path of a data set in FILE): non-zero pixels are left out.")
+@click.option("--method", type=click.Choice(["SpecEM", "LLE", "SVD", "TSNE"]), default="SpecEM", show_default=True,
+              help="Spectral embedding, locally linear embedding, singular value decomposition, or t-SNE.")
+@click.option("-c", "--classes", type=click.IntRange(min=0), default=2, show_default=True, help="How many; 0 for none.")
+@click.option("--low-filter", type=float, default=0.3, show_default=True, help="Part of the Fourier plane that is compared.")
+@click.option("--components", type=click.IntRange(min=1), default=2, show_default=True, help="Number of coordinates.")
+@click.option("--neighbors", type=click.IntRange(min=1), default=10, show_default=True,
+              help="Of a pattern, for SpecEM and LLE.")
+@click.option("--perplexity", type=float, default=20.0, show_default=True, help="For t-SNE.")
+@click.option("--seed", type=click.IntRange(min=0), help="Makes the result repeatable.")
+@click.option("-j", "--jobs", type=int, default=-1, help="Threads for the search of neighbours; by default all cores.")
+@click.option("-v", "--verbose", is_flag=True, help="Where errors come from.")
+def classify(file, output, mask, classes, neighbors, verbose, **options):
+    """Classify the patterns in FILE (HDF5, CXI, NeXus or .npy): single particles from several, one kind from another.
+
+    Coordinates, labels and scores (how many of a pattern's neighbours are in its class) go to an HDF5 file that silx and nexpy
+    plot; the picture shows the coordinates, and sample patterns of each class. Class 0 is the largest.
+
+    Exit code: 0 classified, 2 wrong usage or a file that cannot be read.
+
+    \b
+    Examples:
+      edfast classify hits.cxi -o classes.h5
+      edfast classify patterns.h5 -o classes.h5 -m /mask --method LLE --neighbors 5
+    """  # noqa: D301
+    from .image._classify_file import classify_file
+
+    with _one_line(verbose):
+        if mask is not None and Path(mask).exists():
+            from ._recalibrate import read_mask
+
+            mask = read_mask(mask)
+        found, picture = classify_file(file, output, mask=mask, classes=classes, neighbours=neighbors, progress=True,
+                                       **options)
+    for number in range(classes):
+        members = found.labels == number
+        click.echo(f"class {number}: {int(members.sum()):6} patterns, score {found.scores[members].mean():.3f}")
+    click.echo(f"{len(found.decomp)} patterns classified\n  results   {output}\n  picture   {picture}")
+
+
 @main.command(short_help="Recalibrate simulated files, and compare with the truth.")
 @click.option("-o", "--output", default="demo", show_default=True, type=click.Path(), metavar="FOLDER",
               help="Folder for the images, the PONI files and the results; made if needed.")

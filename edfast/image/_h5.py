@@ -1,0 +1,67 @@
+"""Stacks of patterns in files, and results in HDF5 files that silx and nexpy plot."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .._dm import FileFormatError
+from .._formats import _hdf5_name, _load_filters
+
+
+@contextlib.contextmanager
+def stack_in(path, dataset=None):
+    """The stack (N, H, W) of patterns in an HDF5, NeXus or CXI file, as an h5py data set, or in a .npy file, as a memory map.
+
+    Without `dataset`, its path, the one that the file marks is taken, otherwise the largest.
+    """
+    import h5py
+
+    path = os.fsdecode(path)
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    if Path(path).suffix.lower() == ".npy":
+        try:
+            stack = np.load(path, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise FileFormatError(f"{path}: not a .npy file, or damaged ({' '.join(str(error).split())})") from error
+        yield _three_axes(stack, path)
+        return
+    with contextlib.ExitStack() as opened:
+        try:
+            file = opened.enter_context(h5py.File(path, "r"))
+            data = file[_hdf5_name(file, dataset)[0]]
+            _load_filters(data)
+        except FileFormatError as error:
+            raise FileFormatError(f"{path}: {error}") from error.__cause__
+        except (OSError, RuntimeError, KeyError) as error:
+            raise FileFormatError(f"{path}: not an HDF5 file, or damaged ({' '.join(str(error).split())})") from error
+        yield _three_axes(data, f"{path}, {data.name}")
+
+
+def _three_axes(data, name):
+    if len(data.shape) != 3 or 0 in data.shape or data.dtype.kind not in "biuf":
+        raise FileFormatError(f"{name}: a stack of patterns has the shape (patterns, rows, columns) and real numbers, not "
+                              f"{tuple(data.shape)} and {data.dtype}")
+    return data
+
+
+def write_nxdata(group, name, signal, columns, *, axes=(), title=None, auxiliary=()):
+    """An NXdata group `name` with the arrays `columns`; `signal` is plotted over `axes`, all names of columns.
+
+    https://manual.nexusformat.org/classes/base_classes/NXdata.html
+    """
+    data = group.create_group(name)
+    data.attrs["NX_class"], data.attrs["signal"] = "NXdata", signal
+    if axes:
+        data.attrs["axes"] = list(axes)
+        for axis in axes if len(axes) > 1 else ():
+            data.attrs[f"{axis}_indices"] = 0  # several axes of one dimension: a scatter plot
+    if auxiliary:
+        data.attrs["auxiliary_signals"] = list(auxiliary)
+    if title:
+        data["title"] = title
+    for column, values in columns.items():
+        data[column] = values
+    return data
