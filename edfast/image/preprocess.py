@@ -471,7 +471,8 @@ def adu2photon(dataset, mask=None, photon_percent=0.1, transfer=True, force_pois
                progress=True):
     """Estimate the detector's units (ADU) per photon, and turn patterns into photon counts.
 
-    The brightest `photon_percent` of the pixels are taken to hold at least one photon: the dimmest of these is one photon.
+    The brightest `photon_percent` of the pixels are taken to hold at least one photon, and the dimmest of these about one. The
+    estimate is the median of the pixels from half of that to one and a half, taken again until it stays.
 
     Parameters
     ----------
@@ -543,6 +544,10 @@ def _adu_per_photon(stack, mask, share):
     adu = float(np.partition(values, rank)[rank])
     if adu <= 0:
         raise ValueError(f"photon_percent={share:g} is too large: the dimmest of the brightest pixels would have {adu:g} ADU")
+    for _ in range(SAMPLE):
+        before, adu = adu, float(np.median(values[(values > 0.5 * adu) & (values < 1.5 * adu)]))
+        if adu == before:
+            break
     return adu
 
 
