@@ -36,7 +36,7 @@ def test_import_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize("module", ["cli", "recalibration", "calibration", "filereader", "geometry", "simulate", "rings",
-                                    "plots"])
+                                    "plots", "image", "image.radp", "image.preprocess"])
 def test_modules_import_no_library_but_numpy(module):
     heavy = tuple(set(HEAVY) - {"numpy", "click"})
     code, out, error = python(f"import sys, edfast.{module}; print([m for m in {heavy} if m in sys.modules])")

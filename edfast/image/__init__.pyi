@@ -3,3 +3,17 @@ from . import io as io
 from . import preprocess as preprocess
 from . import quat as quat
 from . import radp as radp
+from .preprocess import adu2photon as adu2photon
+from .preprocess import avg_pooling as avg_pooling
+from .preprocess import cal_correction_factor as cal_correction_factor
+from .preprocess import fix_artifact as fix_artifact
+from .preprocess import fix_artifact_auto as fix_artifact_auto
+from .preprocess import hit_find as hit_find
+from .preprocess import hit_find_pearson as hit_find_pearson
+from .preprocess import hit_scores as hit_scores
+from .radp import RadialBins as RadialBins
+from .radp import circle as circle
+from .radp import radial_profile as radial_profile
+from .radp import radial_profile_stack as radial_profile_stack
+from .radp import radp_norm as radp_norm
+from .radp import shells as shells
