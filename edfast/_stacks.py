@@ -178,7 +178,7 @@ def _per_dask_block(function, dataset, stack, progress):
     if max(whole.chunks[0]) > stack.rows:
         whole = whole.rechunk({0: tuple(itertools.chain(*(_pieces(size, stack.rows) for size in whole.chunks[0])))})
     parts = whole.to_delayed().reshape(-1)
-    work = dask.delayed(functools.partial(_converted, function, stack.dtype), pure=True)
+    work = dask.delayed(functools.partial(_converted, function, stack.dtype))
     with progress_bar(stack.shape[0], progress) as step:
         for start in range(0, parts.size, DASK_BLOCKS):
             yield from dask.compute(*(work(part) for part in parts[start:start + DASK_BLOCKS]))
