@@ -135,6 +135,66 @@ def calibrate(cif, image, output, mask, distance, tilt, orientation, interactive
             _calibrate(cif, image, output, mask, known, tilt=tilt, orientation=orientation)
 
 
+@main.command(short_help="Tell the patterns of particles in a stack from empty shots.")
+@click.argument("file", type=click.Path())
+@click.option("-b", "--background", required=True, metavar="FILE",
+              help="Pattern of an empty shot (.npy, an image, or the path of a data set in FILE), best the mean of many.")
+@click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE",
+              help="HDF5 or CXI file for scores and labels; a histogram goes beside it (.png).")
+@click.option("-d", "--dataset", metavar="NAME",
+              help="Path of the patterns in FILE; by default what the file marks, or the largest.")
+@click.option("-m", "--mask", metavar="FILE",
+              help="Mask (.npy, an image, or the path of a data set in FILE): non-zero pixels are left out.")
+@click.option("--method", type=click.Choice(["chi2", "pearson"]), default="chi2", show_default=True,
+              help="Squared distance from the background, or correlation of radial profiles.")
+@click.option("--center", type=float, nargs=2, metavar="ROW COLUMN",
+              help="Centre of the radii; by default it is found by the symmetry of the mean pattern.")
+@click.option("--radii", type=float, nargs=2, metavar="INNER OUTER", help="Only these radii, in pixels.")
+@click.option("--cut-off", type=float, help="For chi2: hits are above; by default the scores are divided into two groups.")
+@click.option("--max-cc", type=float, default=0.5, show_default=True, help="For pearson: hits are below.")
+@click.option("-v", "--verbose", is_flag=True, help="Where errors come from.")
+def hits(file, background, output, mask, verbose, **options):
+    """Find the hits among the patterns in FILE (HDF5, CXI, NeXus or .npy): which show a particle, and which are empty.
+
+    The scores and labels of all patterns (1 = hit), the numbers of the hits and a histogram go to an HDF5 file that silx and
+    nexpy plot; the picture shows the histogram and the cut. FILE may be larger than the memory.
+
+    Exit code: 0 done, 2 wrong usage or a file that cannot be read.
+
+    \b
+    Examples:
+      edfast hits run7.cxi -b background.npy -o run7_hits.h5
+      edfast hits run7.cxi -b background.npy -o run7_hits.h5 --method pearson --radii 15 120
+    """  # noqa: D301
+    from .image._hits_file import hits_file
+
+    with _one_line(verbose):
+        if mask is not None and Path(mask).exists():
+            from ._recalibrate import read_mask
+
+            mask = read_mask(mask)
+        found, picture = hits_file(file, _background(background), output, mask=mask, progress=True, **options)
+    share = found.labels.mean()
+    click.echo(f"{int(found.labels.sum())} of {found.labels.size} patterns are hits ({share:.1%}), cut at {found.cut:.6g}\n"
+               f"  results   {output}\n  picture   {picture}")
+
+
+def _background(path):
+    """The image in a .npy file or in any file that `load_data` reads; the name itself where there is no such file."""
+    if not Path(path).exists():
+        return path
+    if Path(path).suffix.lower() != ".npy":
+        from ._recalibrate import read_image
+
+        return read_image(path)
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"background {path} cannot be read: {error}") from None
+
+
 @main.command(short_help="Classify the diffraction patterns of a stack, without examples.")
 @click.argument("file", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE",

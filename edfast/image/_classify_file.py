@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import __version__
-from .._dm import FileFormatError
 from .._files import check_output, replacing, write_atomically
-from ._h5 import stack_in, write_nxdata
+from ._h5 import image_in, stack_in, write_nxdata
 from .classify import cluster_fSpec, cluster_fTSNE
 
 # Distinct for all kinds of colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color/).
@@ -41,7 +40,7 @@ def classify_file(path, output, *, dataset=None, mask=None, method="SpecEM", cla
         if Path(target).exists() and Path(path).exists() and Path(target).samefile(path):
             raise ValueError(f"output {target} is the input: give another name")
     with stack_in(path, dataset) as patterns:
-        masked = _mask_in(patterns, mask, path) if isinstance(mask, str) else mask
+        masked = image_in(patterns, mask, "mask", path) if isinstance(mask, str) else mask
         options = {"mask": masked, "low_filter": low_filter, "clustering": classes, "njobs": jobs, "verbose": progress,
                    "random_state": seed, "scores": True}
         if method == "TSNE":
@@ -120,16 +119,6 @@ def _samples(decomp, members):
     steps = (decomp[members] - np.median(decomp[members], axis=0)) / np.where(spread > 0, spread, 1)
     order = members[np.argsort(np.linalg.norm(steps, axis=1), kind="stable")]
     return order[np.unique(np.rint(np.linspace(0, 0.95, _SAMPLES) * (order.size - 1)).astype(int))]
-
-
-def _mask_in(patterns, name, path):
-    """A mask that is a data set in the file of the patterns."""
-    import h5py
-
-    found = patterns.file.get(name) if hasattr(patterns, "file") else None
-    if not isinstance(found, h5py.Dataset):
-        raise FileFormatError(f"mask {name}: there is no such file, and no such data set in {path}")
-    return found[()]
 
 
 def _write(output, result, facts):

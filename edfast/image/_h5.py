@@ -47,6 +47,16 @@ def _three_axes(data, name):
     return data
 
 
+def image_in(patterns, name, what, path):
+    """An image that is a data set in the file of the patterns; errors call it `what`."""
+    import h5py
+
+    found = patterns.file.get(name) if hasattr(patterns, "file") else None
+    if not isinstance(found, h5py.Dataset):
+        raise FileFormatError(f"{what} {name}: there is no such file, and no such data set in {path}")
+    return found[()]
+
+
 def write_nxdata(group, name, signal, columns, *, axes=(), title=None, auxiliary=()):
     """An NXdata group `name` with the arrays `columns`; `signal` is plotted over `axes`, all names of columns.
 
