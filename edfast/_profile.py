@@ -43,5 +43,5 @@ def ring_height(mean, error, radius, width):
     from .kernels import profile
 
     out = np.empty(3)
-    profile.fit_bump(mean, error, radius - 0.5, width, np.empty(len(mean)), out)
+    profile.fit_bump(mean, 1 / error ** 2, radius - 0.5, width, *np.empty((2, len(mean))), np.empty((4, 5)), out)
     return out[0], out[1]

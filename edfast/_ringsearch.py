@@ -10,13 +10,18 @@ _QUICK = 128        # the same for a quick look
 _COARSE = 160       # longest side of the small image that is searched [blocks]
 
 
+def block_means(image, bad, size):
+    """Means of size x size pixels and the share of them that is usable, float32."""
+    shape = tuple(-(-n // size) for n in image.shape)
+    means, share = np.empty((2, *shape), np.float32)
+    coarse.block_means(image, bad, size, means, share)
+    return means, share
+
+
 def blocks(image, bad, longest):
     """(factor, block means, share of usable pixels): the image made small enough that no side exceeds `longest`."""
     factor = -(-max(image.shape) // longest)
-    shape = tuple(-(-n // factor) for n in image.shape)
-    means, share = np.empty(shape), np.empty(shape)
-    coarse.block_means(image, bad, factor, means, share)
-    return factor, means, share
+    return factor, *block_means(image, bad, factor)
 
 
 def without_dead_lines(image, bad):

@@ -16,7 +16,8 @@ from ._validation import as_count, as_image, as_mask, as_number
 __all__ = ["Ring", "RingFit", "RingNotFoundError", "fit_ring"]
 
 _REACH = 6.0        # an annulus reaches so many widths to either side of its ring
-_FINENESS = 3.5     # bins per width
+_FINENESS = 2.6, 3.5    # bins per width: while looking for rings, and in the last fit
+_ENOUGH = 0.1, 1e-3     # squared step at which the kernel stops, in standard errors: the same
 _MIDDLE = 512       # longest side of the image on which rings are looked for and roughly fitted [blocks]
 _MAX_RINGS = 10
 _EVEN = 0.45        # share of the azimuth that the strongest ring must fill at least, as a participation ratio
@@ -28,7 +29,7 @@ _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors
 _STILL = 0.3        # squared last step, in standard errors, that counts as converged
-_RESOLVED = 3.0     # a ring whose width is so many blocks loses nothing by being fitted on blocks (0.5 % of its errors)
+_RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried
 _STRETCHED = 0.15  # strain from where on what was fitted is no ring: an axis ratio of 1.35
 _SPOT = 3.0         # times the typical height beyond which a sector's is that of a spot
@@ -85,25 +86,26 @@ def _unroll(frame, state, first, lo, step, n_sectors, limit=np.inf):
     return table
 
 
-def _plan(state, shape):
+def _plan(state, shape, fineness):
     """Annuli around the rings: (first bin of each, inner radius, step, first ring of each, degree of the background)."""
     from .kernels import rings
 
     n = len(state.radii)
     ring_first, bins, degrees = np.zeros((3, n + 1), np.int64)
     lo, step = np.zeros((2, n))
-    groups = rings.plan_groups(state.radii, state.widths, _REACH, 2.0 * math.hypot(*shape), _FINENESS, ring_first, lo, step,
+    groups = rings.plan_groups(state.radii, state.widths, _REACH, 2.0 * math.hypot(*shape), fineness, ring_first, lo, step,
                                bins, degrees)
     first = np.zeros(groups + 1, np.int64)
     np.cumsum(bins[:groups], out=first[1:])
     return first, lo[:groups], step[:groups], ring_first[:groups + 1], degrees[:groups]
 
 
-def _fit(frame, state, n_sectors, ellipse, limit=np.inf):
-    """One unrolling about `state` and one joint fit."""
+def _fit(frame, state, ellipse, final, limit=np.inf):
+    """One unrolling about `state` and one joint fit; coarser and faster unless it is to be `final`."""
     from .kernels import polar, rings
 
-    first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape)
+    first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape, _FINENESS[final])
+    n_sectors = 64 if state.radii.max() >= 40 else 32
     table = _unroll(frame, state, first, lo, step, n_sectors, limit)
     s11, s12, s22 = polar.stretch(*state.strain)
     angles = polar.sector_angles(n_sectors, s11, s12)
@@ -118,7 +120,7 @@ def _fit(frame, state, n_sectors, ellipse, limit=np.inf):
     weights, scores = np.ones((groups, n_sectors)), np.zeros((groups, n_sectors))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
-        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spans, noise, signal,
+        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spans, noise, signal, _ENOUGH[final],
         np.zeros((groups, most + 2)), variances, weights, scores, np.empty((groups, m, m + 2, n_sectors)),
         np.zeros((size, size + 2)), covariance)
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
@@ -175,10 +177,6 @@ def _stand(mean, error, rings, depth, doubt):
     radii, widths, heights, _ = np.ascontiguousarray(rings.T)
     feet = profile.count_feet(mean, error, radii, widths, heights, depth, doubt)
     return (feet == 2) | ((feet == 1) & (heights > 0.3 * heights[feet > 0].max(initial=0)))
-
-
-def _n_sectors(radii):
-    return 64 if np.max(radii) >= 40 else 32
 
 
 def _significance(solution):
@@ -240,7 +238,7 @@ def _settle(frame, state, rings, ellipse, *, final=False):
     for turn in range(6):
         rings = rings[np.argsort(rings[:, 0])]
         start = _State(state.center, state.strain, rings[:, 0], rings[:, 1])
-        solution = _fit(frame, start, _n_sectors(rings[:, 0]), ellipse)
+        solution = _fit(frame, start, ellipse, final)
         heights, _, even = _significance(solution)
         sure, found = _sureness(solution, heights), solution.state
         keep = _prune(found, sure, even)
@@ -276,9 +274,10 @@ def _split(frame, solution, rings, ellipse):
 def _try(frame, center, ellipse):
     """Fit the middle-sized image from a rough centre: (solution, rings that stand), or (None, why not)."""
     state, rings, why = _State(center, (0, 0), [], []), np.empty((0, 4)), "no ring stands out of the radial profile"
-    best = None
+    best, profiled = None, None
     for turn in range(4):
         mean, error = _profile(frame, state)
+        profiled = state
         looked = _look_for_rings(mean, error, rings)
         if best is not None and best.gain < 1:
             # What else there is in the profile is a ring only if it fits in with those that do agree.
@@ -298,8 +297,8 @@ def _try(frame, center, ellipse):
     if best is None:
         return None, why
     best, rings = _split(frame, best, rings, ellipse)
-    state = best.state
-    mean, error = _profile(frame, state)
+    if best.state is not profiled:
+        mean, error = _profile(frame, best.state)
     rings = rings[_stand(mean, error, rings, 0.14, 1.0)]
     if not len(rings):
         return None, "what stands out of the radial profile is an edge or a shoulder, no ring"
@@ -393,14 +392,15 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     _, solution, outcome, frame = best
     if solution is None:
         raise RingNotFoundError(f"no ring found: {reason}")
-    block = int(min(max(factor * solution.state.widths.min() / _RESOLVED, 1), factor))
+    # Blocks of the search's blocks, so that one shade fits both.
+    wanted = factor * solution.state.widths.min() / _RESOLVED
+    block = max(n for n in range(1, factor + 1) if factor % n == 0 and n <= max(wanted, 1))
     rings = _choose(outcome, radius and radius / factor, max_rings)
-    if block != factor or len(rings) < len(solution.state.radii) or not solution.gain < _STILL:
-        rings[:, :2] *= factor / block
-        frame = _resolve(image, bad, frame, factor, block)
-        solution = _settle_clearest(frame, solution.state.scaled(factor / block), rings, ellipse)
-        if doubt := _doubt(solution):
-            raise RingNotFoundError(f"no ring found: {doubt}")
+    rings[:, :2] *= factor / block
+    frame = _resolve(image, bad, frame, factor, block)
+    solution = _settle_clearest(frame, solution.state.scaled(factor / block), rings, ellipse)
+    if doubt := _doubt(solution):
+        raise RingNotFoundError(f"no ring found: {doubt}")
     return _result(solution, block, radius)
 
 
@@ -427,18 +427,13 @@ def _resolve(image, bad, frame, factor, block):
     """The frame for the last fit, in blocks of `block` pixels; `frame` is the middle-sized one, in blocks of `factor`."""
     if block == factor:
         return frame
+    size = frame.size * factor // block
     if block == 1:
-        return _Frame(image, bad, frame.shade, frame.size * factor)
-    from .kernels import coarse
+        return _Frame(image, bad, frame.shade, size)
+    from ._ringsearch import block_means
 
-    shape = tuple(-(-n // block) for n in image.shape)
-    means, share = np.empty(shape), np.empty(shape)
-    coarse.block_means(image, bad, block, means, share)
-    hidden = (share < 1).astype(np.uint8)
-    if frame.shade.any():
-        rows, columns = (np.arange(n) * block // (frame.size * factor) for n in shape)
-        hidden |= frame.shade[rows[:, None], columns]
-    return _Frame(means, hidden, np.zeros((0, 0), np.uint8), 1)
+    means, share = block_means(image, bad, block)
+    return _Frame(means, (share < 1).view(np.uint8), frame.shade, size)
 
 
 def _doubt(solution):

@@ -58,7 +58,7 @@ def block_means(image, bad, size, mean, share):
         for x in range(sums.size):
             left, right = x * size, min((x + 1) * size, width)
             number = np.float64((bottom - top) * (right - left))
-            mean[row, x] = np.float64(sums[x]) / number
+            mean[row, x] = sums[x] / np.float32(number)
             if bad.shape[0] > 0 or not np.isfinite(sums[x]):
                 mean[row, x], number = usable_mean(image, bad, top, bottom, left, right)
             share[row, x] = number / (size * size)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from edfast.kernels._jit import jit
-from edfast.kernels.rings import back_substitute, eliminate
+from edfast.kernels.rings import back_substitute, eliminate, gaussian
 
 TRIM = 0.2      # share of the sectors that is left out at either end
 CALM = 0.3      # how much of the scatter between sectors counts: texture goes the same way at neighbouring radii
@@ -55,41 +55,41 @@ def robust_profile(table, mean, error, coverage):
         error[i] = np.sqrt(min(within + CALM ** 2 * scatter, scatter))
 
 
-@jit
-def fit_bump(mean, error, place, width, shape, out):
+@jit(fastmath=True)
+def fit_bump(mean, weight, place, width, u, shape, a, out):
     """Gaussian of known place and width on a parabola, weighted least squares: out = height, its error, background there.
 
-    `shape` is working space, as long as the profile.
+    `weight` is the inverse variance; `u` and `shape` (as long as the profile) and `a` (4, 5) are working space.
     """
     n = mean.shape[0]
     first, end = max(np.int64(np.ceil(place - 3 * width - 1)), 0), min(np.int64(np.floor(place + 3 * width + 1)) + 1, n)
-    a = np.zeros((4, 5))
-    number = 0
-    for i in range(first, end):
-        if not error[i] < np.inf:
-            continue
-        u = (i - place) / width
-        t, w = np.exp(-0.5 * u * u), 1 / error[i] ** 2
-        shape[i] = t
-        number += 1
-        wt, wu, wuu, wv = w * t, w * u, w * u * u, w * mean[i]
-        a[0, 0] += wt * t
-        a[0, 1] += wt
-        a[0, 2] += wt * u
-        a[0, 3] += wt * u * u
-        a[1, 1] += w
-        a[1, 2] += wu
-        a[2, 2] += wuu
-        a[2, 3] += wuu * u
-        a[3, 3] += wuu * u * u
-        a[0, 4] += wv * t
-        a[1, 4] += wv
-        a[2, 4] += wv * u
-        a[3, 4] += wv * u * u
-    a[1, 3] = a[2, 2]
-    for p in range(1, 4):
-        for q in range(p):
-            a[p, q] = a[q, p]
+    mean, weight, u, shape = mean[first:end], weight[first:end], u[first:end], shape[first:end]
+    for i in range(u.shape[0]):
+        u[i] = (i + (first - place)) / width
+    gaussian(u, shape)
+    tt = t = tu = tuu = one = u1 = u2 = u3 = u4 = tv = v = uv = uuv = number = 0.0
+    for i in range(u.shape[0]):
+        w, x = weight[i], u[i]
+        wt, wx, wv = w * shape[i], w * x, w * mean[i]
+        wxx = wx * x
+        tt += wt * shape[i]
+        t += wt
+        tu += wt * x
+        tuu += wt * x * x
+        one += w
+        u1 += wx
+        u2 += wxx
+        u3 += wxx * x
+        u4 += wxx * x * x
+        tv += wv * shape[i]
+        v += wv
+        uv += wv * x
+        uuv += wv * x * x
+        number += 1.0 if w > 0.0 else 0.0
+    a[0, 0], a[0, 1], a[0, 2], a[0, 3], a[0, 4] = tt, t, tu, tuu, tv
+    a[1, 0], a[1, 1], a[1, 2], a[1, 3], a[1, 4] = t, one, u1, u2, v
+    a[2, 0], a[2, 1], a[2, 2], a[2, 3], a[2, 4] = tu, u1, u2, u3, uv
+    a[3, 0], a[3, 1], a[3, 2], a[3, 3], a[3, 4] = tuu, u2, u3, u4, uuv
     out[0], out[1], out[2] = 0.0, np.inf, 0.0
     for p in range(3, 0, -1):
         if a[p, p] <= 1e-12 * (a[1, 1] + 1e-300):
@@ -105,12 +105,11 @@ def fit_bump(mean, error, place, width, shape, out):
     slope = (a[2, 4] - a[2, 0] * height - a[2, 1] * base) / a[2, 2]
     bend = (a[3, 4] - a[3, 0] * height - a[3, 1] * base - a[3, 2] * slope) / a[3, 3]
     chi2 = 0.0
-    for i in range(first, end):
-        if error[i] < np.inf:
-            u = (i - place) / width
-            chi2 += ((mean[i] - height * shape[i] - base - u * (slope + u * bend)) / error[i]) ** 2
+    for i in range(u.shape[0]):
+        rest = mean[i] - height * shape[i] - base - u[i] * (slope + u[i] * bend)
+        chi2 += weight[i] * rest * rest
     out[0], out[2] = height, base
-    out[1] = np.sqrt(max(chi2 / max(number - 4, 1), 1.0) / a[0, 0])
+    out[1] = np.sqrt(max(chi2 / max(number - 4.0, 1.0), 1.0) / a[0, 0])
 
 
 @jit
@@ -160,10 +159,10 @@ def possible_bumps(n, widths, bumps):
 
 
 @jit
-def weigh_bumps(mean, error, floor, reach, low, high, shape, bumps):
+def weigh_bumps(mean, error, weight, floor, reach, low, high, bumps):
     """Height and significance of `bumps` (rows of place, width, height, significance) from `low` to `high`; 0 for none."""
     n = mean.shape[0]
-    out = np.empty(3)
+    out, u, shape, a = np.empty(3), np.empty(n), np.empty(n), np.empty((4, 5))
     for k in range(bumps.shape[0]):
         place, w = bumps[k, 0], bumps[k, 1]
         if place + 3 * w + 2 < low or place - 3 * w - 2 > high:
@@ -172,7 +171,7 @@ def weigh_bumps(mean, error, floor, reach, low, high, shape, bumps):
         inner, outer = max(np.int64(place - reach * w), 0), min(np.int64(place + reach * w) + 1, n - 1)
         bumps[k, 2] = bumps[k, 3] = 0.0
         if error[i] + error[inner] + error[outer] < np.inf:
-            fit_bump(mean, error, place, w, shape, out)
+            fit_bump(mean, weight, place, w, u, shape, a, out)
             if out[0] > max(floor, 0.15 * abs(mean[inner] - mean[outer])):
                 bumps[k, 2], bumps[k, 3] = out[0], out[0] / out[1]
 
@@ -190,9 +189,9 @@ def find_rings(mean, error, widths, threshold, floor, reach, rings):
     for i in range(n):
         if error[i] < np.inf:
             low, high = min(low, mean[i]), max(high, mean[i])
-    bumps, shape = np.empty((possible_bumps(n, widths, np.empty((0, 4))), 4)), np.empty(n)
+    bumps, weight = np.empty((possible_bumps(n, widths, np.empty((0, 4))), 4)), 1 / error ** 2
     possible_bumps(n, widths, bumps)
-    weigh_bumps(mean, error, floor * (high - low), reach, 0.0, np.float64(n), shape, bumps)
+    weigh_bumps(mean, error, weight, floor * (high - low), reach, 0.0, np.float64(n), bumps)
     while found < rings.shape[0] and tried < 2 * rings.shape[0]:
         best = np.argmax(bumps[:, 3])
         if not bumps[best, 3] > threshold:
@@ -206,7 +205,8 @@ def find_rings(mean, error, widths, threshold, floor, reach, rings):
             found += 1
             for i in range(n):
                 mean[i] -= bump[2] * np.exp(-0.5 * ((i - bump[0]) / bump[1]) ** 2)
-            weigh_bumps(mean, error, floor * (high - low), reach, bump[0] - 5 * bump[1], bump[0] + 5 * bump[1], shape, bumps)
+            weigh_bumps(mean, error, weight, floor * (high - low), reach, bump[0] - 5 * bump[1], bump[0] + 5 * bump[1],
+                        bumps)
         spoilt[max(first, 0):min(end, n)] = True
         for k in range(bumps.shape[0]):
             if spoilt[np.int64(bumps[k, 0] + 0.5)]:
@@ -287,13 +287,14 @@ def count_feet(mean, error, radii, widths, heights, depth, doubt):
             for q in range(n):
                 if q != k:
                     rest[i] -= heights[q] * np.exp(-0.5 * ((i + 0.5 - radii[q]) / widths[q]) ** 2)
-        if _is_edge(rest, error, radii[k] - 0.5, widths[k]):
-            continue
+        sure = 0
         for side in (-1.0, 1.0):
             hollow, noise = _hollow(rest, error, radii[k] - 0.5, widths[k], side)
             if hollow + doubt * noise > depth * heights[k]:
                 out[k] += 1
             elif hollow == hollow:
                 out[k] -= 2
-        out[k] = max(out[k], 0)
+            sure += hollow - doubt * noise > depth * heights[k]
+        if out[k] < 0 or (sure < 2 and _is_edge(rest, error, radii[k] - 0.5, widths[k])):
+            out[k] = 0
     return out

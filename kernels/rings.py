@@ -527,11 +527,12 @@ def _against(last, theta, total):
 
 @jit
 def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spans, noise, signal,
-              precision, variances, weights, scores, store, total, covariance):
+              enough, precision, variances, weights, scores, store, total, covariance):
     """Gauss-Newton fit of all rings, until it has settled or is hopeless.
 
     radii, widths, geometry, noise, signal ... are start values and results; `spans` are the ranges of the signal, with which
-    the curvature of each group's background is kept in bounds.
+    the curvature of each group's background is kept in bounds. A squared step below `enough`, in standard
+    deviations, is the last.
 
     Returns (turns taken, squared last step in standard deviations, chi2 per degree of freedom of the cells).
     """
@@ -585,7 +586,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         radii += theta[4:4 + n]
         widths += theta[4 + n:4 + 2 * n]
         turn += 1
-        if turn > FREE_TURNS + 1 and ((damp >= relax and gain < 1e-3) or (turn > HOLD_TURNS and gain > HOPELESS)):
+        if turn > FREE_TURNS + 1 and ((damp >= relax and gain < enough) or (turn > HOLD_TURNS and gain > HOPELESS)):
             break
     invert(total, covariance)
     return turn, gain, chi2

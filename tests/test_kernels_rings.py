@@ -411,7 +411,7 @@ def bumpy(rng, n=120):
 def test_fit_bump_is_a_weighted_least_squares_fit():
     x, mean, error = bumpy(np.random.default_rng(19))
     out = np.empty(3)
-    profile.fit_bump(mean, error, 52.0, 2.0, np.empty(len(mean)), out)
+    profile.fit_bump(mean, 1 / error ** 2, 52.0, 2.0, *np.empty((2, len(mean))), np.empty((4, 5)), out)
     near = (x >= np.ceil(52 - 7)) & (x <= np.floor(52 + 7)) & (error < np.inf)
     u = (x[near] - 52) / 2
     columns = np.array([np.exp(-0.5 * u * u), np.ones_like(u), u, u * u]) / error[near]
