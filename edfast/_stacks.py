@@ -10,6 +10,7 @@ import functools
 import itertools
 import math
 import mmap
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -362,8 +363,10 @@ def _read_chunks(dataset, decoders, start, stop, out):
     """Fill `out` with frames from `start` on: chunks are fetched here, one by one, and decompressed by several threads."""
     sizes = [range(begin - begin % size, end, size) for begin, end, size in
              zip((start, 0, 0), (stop, *dataset.shape[1:]), dataset.chunks, strict=True)]
-    running = [(corner, _workers().submit(_place, dataset.dtype, dataset.chunks, decoders, corner, _fetch(dataset, corner),
-                                          start, out)) for corner in itertools.product(*sizes)]
+    descriptor = _descriptor(dataset)
+    running = [(corner, _workers().submit(_place, dataset.dtype, dataset.chunks, decoders, corner,
+                                          _fetch(dataset, descriptor, corner), start, out))
+               for corner in itertools.product(*sizes)]
     for corner, one in running:
         if not one.result():  # never written, or something that HDF5 itself has to judge
             place = tuple(slice(max(edge, first), min(edge + size, end)) for edge, size, first, end in
@@ -373,15 +376,26 @@ def _read_chunks(dataset, decoders, start, stop, out):
 
 @functools.cache
 def _workers():
-    import os
-
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1), "edfast-decompress")
 
 
-def _fetch(dataset, corner):
-    """(filters that were not applied, bytes) of the chunk at `corner`; None where it was never written."""
+def _descriptor(dataset):
+    """HDF5's own descriptor of the file, for `os.pread`; None where the file is not a plain one."""
+    if dataset.file.driver != "sec2" or not hasattr(os, "preadv"):
+        return None
+    return dataset.file.id.get_vfd_handle()
+
+
+def _fetch(dataset, descriptor, corner):
+    """(filters that were not applied, bytes or where they are) of the chunk at `corner`; None where it was never written.
+
+    Where they are is (descriptor, offset, size): reading them needs neither HDF5's lock nor Python's.
+    """
     try:
-        return dataset.id.read_direct_chunk(corner)
+        if descriptor is None:
+            return dataset.id.read_direct_chunk(corner)
+        info = dataset.id.get_chunk_info_by_coord(corner)
+        return None if info.byte_offset is None else (info.filter_mask, (descriptor, info.byte_offset, info.size))
     except (OSError, RuntimeError, ValueError):
         return None
 
@@ -391,24 +405,26 @@ def _place(dtype, chunks, decoders, corner, fetched, start, out):
 
     Nothing here calls HDF5: its lock may be with the thread that waits for this one.
     """
-    pixels = None if fetched is None else _decoded(*fetched, decoders, dtype, chunks)
-    if pixels is None:
+    if fetched is None:
         return False
+    skipped, data = fetched
+    needed = [decode for number, decode in enumerate(decoders) if not skipped >> number & 1]
     first = max(corner[0], start)
     part = out[first - start:corner[0] + chunks[0] - start, corner[1]:corner[1] + chunks[1], corner[2]:corner[2] + chunks[2]]
+    if isinstance(data, tuple):
+        if not needed and part.shape == chunks and part.flags.c_contiguous and part.dtype == dtype:
+            return os.preadv(data[0], [part], data[1]) == data[2] == part.nbytes
+        data = os.pread(data[0], data[2], data[1])
+    for decode in reversed(needed):
+        data = decode(data)
+        if data is None:
+            return False
+    if len(data) != dtype.itemsize * math.prod(chunks):
+        return False
     begin = first - corner[0]
+    pixels = np.frombuffer(data, dtype).reshape(chunks)
     part[...] = pixels[begin:begin + part.shape[0], :part.shape[1], :part.shape[2]]
     return True
-
-
-def _decoded(skipped, data, decoders, dtype, chunks):
-    """The chunk's pixels, or None if they are not what they should be."""
-    for number, decode in reversed(list(enumerate(decoders))):
-        if not skipped >> number & 1:
-            data = decode(data)
-            if data is None:
-                return None
-    return np.frombuffer(data, dtype).reshape(chunks) if len(data) == dtype.itemsize * math.prod(chunks) else None
 
 
 def _decoders(dataset):
@@ -484,10 +500,11 @@ def _run_plugin(function, values, data):
     libc = _libc()
     size, buffer = ctypes.c_size_t(len(data)), ctypes.c_void_p(libc.malloc(max(len(data), 1)))
     try:
-        ctypes.memmove(buffer, bytes(data), len(data))
+        ctypes.memmove(buffer, bytes(data), len(data))  # bytes() of bytes is no copy
         parameters = (ctypes.c_uint * len(values))(*values)
         count = function(0x100, len(values), parameters, len(data), ctypes.byref(size), ctypes.byref(buffer))
-        return ctypes.string_at(buffer, count) if count else None
+        # Copied by numpy, which lets other threads run meanwhile.
+        return np.frombuffer((ctypes.c_char * count).from_address(buffer.value), np.uint8).copy() if count else None
     finally:
         libc.free(buffer)
 
