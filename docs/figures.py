@@ -5,12 +5,15 @@ import math
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
 import edfast
 from edfast.geometry import Poni, poni_with_center
+from edfast.image._hits_file import plot_scores
+from edfast.image.preprocess import score_cut
 from edfast.plots import plot_calibration, plot_recalibration, plot_ring_fit
 from edfast.simulate import BeamStop, powder_pattern, ring_pattern
 
@@ -232,7 +235,59 @@ def calibrated():
     return plot_calibration(image, edfast.calibrate(structure, image, wavelength=wavelength, pixel_size=50))
 
 
-FIGURES = (calibrated, first, guide, ring_fit, ring_fit_off, threshold, min_size, methods, orientation, half_pixel)
+def patterns_of_a_particle(count=200):
+    """Single particles of many sizes among empty shots: (stack, labels, background), as the page on stacks makes it."""
+    rng = np.random.default_rng(0)
+    r = np.hypot(*np.ogrid[-64:64, -64:64])
+    background = 4 + 12 * np.exp(-((r - 40) / 12) ** 2)
+    patterns = rng.poisson(background, (count, 128, 128)).astype(float)
+    truth = rng.random(count) < 0.15
+    for number in np.flatnonzero(truth):
+        size = rng.uniform(6, 12)
+        patterns[number] += rng.poisson(10 ** rng.uniform(2, 4) * (np.sin(r / size) / np.maximum(r / size, 1e-9)) ** 4)
+    return patterns, truth, background
+
+
+def hits():
+    """Scores of simulated patterns, with the cut between empty shots and hits."""
+    patterns, _, background = patterns_of_a_particle()
+    scores = edfast.hit_scores(patterns, background + np.random.default_rng(1).normal(0, 0.2, background.shape))
+    cut = score_cut(scores)
+    return plot_scores((scores > cut).astype(int), scores, cut)
+
+
+def striped_pattern():
+    """(pattern, bad pixels, mask, centre): measured where the development data are, otherwise simulated."""
+    if (folder := Path(__file__).parents[2] / "shared" / "data").is_dir():
+        pattern, bad, mask = (np.load(folder / f"{name}.npy") for name in ("test_adu", "artifacts", "mask"))
+        return pattern[1], bad > 0, mask > 0, (129.5, 128.0)
+    r = np.hypot(*np.ogrid[-129.5:130, -128:129])
+    bad, mask = np.zeros((260, 257), bool), r < 8
+    mask[127:132] = True
+    bad[98:118, 121:126] = bad[97:118, 136:140] = True
+    pattern = np.random.default_rng(0).poisson(4000 * (np.sin(r / 12) / np.maximum(r / 12, 1e-9)) ** 4 + 0.5).astype(float)
+    return np.where(bad, 2.5 * pattern, pattern), bad, mask, (129.5, 128.0)
+
+
+def repaired():
+    """A pattern with two stripes of bad pixels, the listed pixels, and the pattern after fix_artifact."""
+    pattern, bad, mask, center = striped_pattern()
+    fixed = edfast.fix_artifact(pattern[None].copy(), center, bad, mask)[0]
+    figure = Figure(figsize=(10.5, 3.9), layout="constrained")
+    view = np.s_[70:190, 68:188]
+    limits = {"vmin": 0, "vmax": np.log1p(max(fixed[~mask & np.isfinite(fixed)].max(), 0))}
+    for axes, image, title in zip(figure.subplots(1, 3), (pattern, pattern, fixed),
+                                  ("before", "the listed pixels", "after fix_artifact"), strict=True):
+        shown = np.log1p(np.maximum(np.where(mask, np.nan, image), 0))
+        axes.imshow(shown[view], cmap=colormaps["magma"].with_extremes(bad="#8a95a0"), **limits)
+        axes.set(title=title, xticks=[], yticks=[])
+        if title.startswith("the"):
+            axes.imshow(np.where(bad, 1.0, np.nan)[view], cmap=ListedColormap([GREEN]))
+    return figure
+
+
+FIGURES = (hits, repaired, calibrated, first, guide, ring_fit, ring_fit_off, threshold, min_size, methods, orientation,
+           half_pixel)
 
 
 def make_all(folder):

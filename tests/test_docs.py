@@ -18,7 +18,7 @@ from edfast import Poni, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-MODULES = ("recalibration", "rings", "geometry", "filereader", "simulate", "plots")
+MODULES = ("recalibration", "rings", "geometry", "filereader", "simulate", "plots", "image.radp", "image.preprocess")
 
 
 def public_names():
@@ -54,7 +54,7 @@ def test_reference_lists_every_public_name():
     assert {name.rpartition(".")[2] for name in public_names()} <= set(page)
 
 
-@pytest.mark.parametrize("page", ["guide", "parameters", "geometry"])
+@pytest.mark.parametrize("page", ["guide", "parameters", "geometry", "image"])
 def test_examples_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failed, tried = doctest.testfile(str(DOCS / f"{page}.rst"), module_relative=False)
@@ -87,7 +87,7 @@ def quoted_messages():
 @pytest.fixture(scope="module")
 def texts():
     """All literal texts of the sources; strings written in several parts are one."""
-    sources = [*(ROOT / "edfast").glob("*.py"), *(ROOT / "kernels").glob("*.py")]
+    sources = [*(ROOT / "edfast").rglob("*.py"), *(ROOT / "kernels").glob("*.py")]
     nodes = [node for source in sources for node in ast.walk(ast.parse(source.read_text()))]
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
