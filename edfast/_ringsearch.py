@@ -3,6 +3,7 @@
 import numpy as np
 
 from .kernels import coarse
+from .kernels._bands import in_bands
 
 _PEAKS = 4          # candidates that each method may name
 _CLIMBS = 3, 6       # how many of them are improved: at first, and once shadows count as pattern
@@ -14,7 +15,11 @@ def block_means(image, bad, size):
     """Means of size x size pixels and the share of them that is usable, float32."""
     shape = tuple(-(-n // size) for n in image.shape)
     means, share = np.empty((2, *shape), np.float32)
-    coarse.block_means(image, bad, size, means, share)
+
+    def band(a, b):
+        coarse.block_means(image, bad, size, a, means[a:b], share[a:b])
+
+    in_bands(band, shape[0], image.size)
     return means, share
 
 

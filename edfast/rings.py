@@ -120,8 +120,8 @@ def _fit(frame, state, ellipse, final, limit=np.inf):
     weights, scores = np.ones((groups, n_sectors)), np.zeros((groups, n_sectors))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
-        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spans, noise, signal, _ENOUGH[final],
-        np.zeros((groups, most + 2)), variances, weights, scores, np.empty((groups, m, m + 2, n_sectors)),
+        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spans, noise, signal,
+        _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, scores, np.empty((groups, m, m + 2, n_sectors)),
         np.zeros((size, size + 2)), covariance)
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
     covariance[:2] = unstretch @ covariance[:2]

@@ -34,34 +34,48 @@ def constant_lines(image, rows, columns):
         columns[x] = y == height
 
 
+@jit(fastmath=True)
+def block_row(image, size, top, bottom, columns, sums):
+    """Sums of the rows top to bottom over blocks of `size` columns; returns their total. `columns` is working space."""
+    width = image.shape[1]
+    columns[:] = np.float32(0)
+    for y in range(top, bottom):
+        line = image[y]
+        for x in range(width):
+            columns[x] += np.float32(line[x])
+    total = np.float32(0)
+    for x in range(sums.size):
+        part = columns[x * size:(x + 1) * size]
+        value = np.float32(0)
+        for k in range(size):
+            value += part[k]
+        sums[x] = value
+        total += value
+    return total
+
+
 @jit
-def block_means(image, bad, size, mean, share):
+def block_means(image, bad, size, first, mean, share):
     """Means of size x size blocks over their usable pixels, and the share of these; `bad` may have no rows.
 
-    Whole rows are added up first, which is as fast as memory; a block whose sum is not finite is looked at pixel by pixel.
+    The rows of blocks from `first` on. Whole rows are added up, which is as fast as memory; only where a sum is not finite, or
+    pixels are `bad`, blocks are looked at pixel by pixel.
     """
     height, width = image.shape
-    pixels = image.reshape(-1)
-    columns = np.empty(mean.shape[1] * size, np.float32)
-    sums = np.empty(mean.shape[1], np.float32)
+    columns, sums = np.empty(mean.shape[1] * size, np.float32), np.empty(mean.shape[1], np.float32)
     for row in range(mean.shape[0]):
-        top, bottom = row * size, min((row + 1) * size, height)
-        columns[:] = np.float32(0)
-        for y in range(top, bottom):
-            line = pixels[y * width:(y + 1) * width]
-            for x in range(line.size):
-                columns[x] += np.float32(line[x])
-        sums[:] = np.float32(0)
-        for k in range(size):
+        top, bottom = (first + row) * size, min((first + row + 1) * size, height)
+        total = block_row(image, size, top, bottom, columns, sums)
+        each, last = np.float32((bottom - top) * size), sums.size - 1
+        for x in range(last):
+            mean[row, x] = sums[x] / each
+        mean[row, last] = sums[last] / np.float32((bottom - top) * (width - last * size))
+        share[row] = np.float32(bottom - top) / np.float32(size)
+        share[row, last] *= np.float32(width - last * size) / np.float32(size)
+        if bad.shape[0] > 0 or not np.isfinite(total):
             for x in range(sums.size):
-                sums[x] += columns[x * size + k]
-        for x in range(sums.size):
-            left, right = x * size, min((x + 1) * size, width)
-            number = np.float64((bottom - top) * (right - left))
-            mean[row, x] = sums[x] / np.float32(number)
-            if bad.shape[0] > 0 or not np.isfinite(sums[x]):
-                mean[row, x], number = usable_mean(image, bad, top, bottom, left, right)
-            share[row, x] = number / (size * size)
+                mean[row, x], number = usable_mean(image, bad, top, bottom, x * size, min((x + 1) * size, width))
+                share[row, x] = number / (size * size)
 
 
 @jit

@@ -65,7 +65,8 @@ def sector_columns(x, half, middle, radii, widths, degree, strengths, signal, f)
     """Values of the model's columns in the cells of one sector and group: ``f[column, cell]``.
 
     Columns: deviations (n + 2), radii (n), widths (n), x^2 ... x^d, data (not written), expected signal, working space.
-    `signal` holds the present coefficients (amplitudes, B_0 ... B_d), `strengths` are the amplitudes with which radii and widths act.
+    `signal` holds the present coefficients (amplitudes, B_0 ... B_d), `strengths` are the amplitudes with which radii and
+    widths act.
     """
     n = radii.shape[0]
     expected, u, one, slope = f[3 * n + 2 + degree], f[3 * n + 3 + degree], f[n], f[n + 1]
