@@ -7,33 +7,35 @@ the root of each point's weight. scikit-learn finds the same, but needs minutes 
 import numpy as np
 
 _DENSE = 200        # points up to which all eigenvectors are computed
-_FACTORED = 5000    # points up to which the factors of any graph of neighbours are sparse; those of planar graphs always are
+_FACTORED = 5000    # points up to which the factors of a graph of neighbours are small
+_LANDMARKS = 2000   # points among which clusters are looked for
 _ITERATIONS = 100_000
+_LINK = 0.1         # weight of a link between parts; mutual neighbours have 1
 
 
 def neighbour_graph(points, neighbours, njobs=1):
     """Symmetric graph (N, N), sparse and connected: the mean of "j is a neighbour of i" and the reverse.
 
-    Each point counts among its own neighbours. Parts that are not connected are linked by the shortest lines between them, the
-    weaker the longer they are: without links, the eigenvectors of a graph say no more than which part is which.
+    Each point counts among its own neighbours, but not as a connection. Parts that are not connected are linked by the
+    shortest lines between them: without links, the eigenvectors of a graph say no more than which part is which. All links
+    have the same weight, so that a few patterns are not a class of their own because they are far from all others.
     """
-    from scipy.sparse import coo_array
+    from scipy.sparse import coo_array, csr_array
     from sklearn.neighbors import kneighbors_graph
 
-    near = kneighbors_graph(points, min(neighbours, len(points) - 1), include_self=True, mode="distance", n_jobs=njobs)
-    reach = max(np.median(near.max(axis=1).toarray()), np.finfo(float).tiny)
-    near.data[:] = 1
-    graph = ((near + near.T) / 2).tocsr()
+    near = kneighbors_graph(points, min(neighbours, len(points) - 1), include_self=True, n_jobs=njobs)
+    graph = csr_array((near + near.T) / 2)
+    graph.setdiag(0)
+    graph.eliminate_zeros()
     while (found := parts(graph))[0] > 1:
-        ends, distances = _shortest_links(points, found[1])
-        weights = 1 / (1 + (distances / reach) ** 2)
-        links = coo_array((weights, tuple(ends)), shape=graph.shape).tocsr()
+        ends = _shortest_links(points, found[1])
+        links = coo_array((np.full(ends.shape[1], _LINK), tuple(ends)), shape=graph.shape).tocsr()
         graph = graph.maximum(links).maximum(links.T).tocsr()
     return graph
 
 
 def _shortest_links(points, part):
-    """For each part of a graph but the largest one, its shortest line to another part: ends (2, n) and lengths (n,)."""
+    """The ends (2, n) of the shortest line from each part of a graph, but the largest, to another part."""
     from sklearn.metrics import pairwise_distances_chunked
 
     outside = np.flatnonzero(part != np.bincount(part).argmax())
@@ -47,7 +49,7 @@ def _shortest_links(points, part):
     ends, distances = np.concatenate(list(chunks)).T
     order = np.lexsort((distances, part[outside]))
     first = order[np.unique(part[outside][order], return_index=True)[1]]
-    return np.stack([outside[first], ends[first].astype(int)]), distances[first]
+    return np.stack([outside[first], ends[first].astype(int)])
 
 
 def parts(graph):
@@ -57,8 +59,8 @@ def parts(graph):
     return connected_components(graph, directed=False)
 
 
-def smoothest(graph, count, seed, *, planar=False):
-    """The `count` smoothest functions (N, count) on a connected graph, from the constant one on; their largest is positive.
+def smoothest(graph, count, seed):
+    """The `count` smoothest functions (N, count) on a connected graph, and how rough each one is, from the constant one on.
 
     Parameters
     ----------
@@ -68,8 +70,13 @@ def smoothest(graph, count, seed, *, planar=False):
         Below N.
     seed : int
         Of the vector that the iterations begin with.
-    planar : bool
-        Whether the points lie in two or three dimensions, where factors of the Laplacian stay sparse for any N.
+
+    Returns
+    -------
+    functions : ndarray of shape (N, count)
+        The value of each that is farthest from zero is positive.
+    roughness : ndarray of shape (count,)
+        The eigenvalues, from 0 to 2, increasing: sum of the squared differences along all connections.
     """
     from scipy.sparse import diags_array, eye_array
     from scipy.sparse.linalg import LinearOperator, eigsh, splu
@@ -81,7 +88,7 @@ def smoothest(graph, count, seed, *, planar=False):
         values, vectors = np.linalg.eigh(similar.toarray())
     else:
         start = np.random.default_rng(seed).uniform(-1, 1, n)
-        if planar or n <= _FACTORED:
+        if n <= _FACTORED:
             # Close to the eigenvalue 1 of the constant function, which is known: its inverse separates what is near it.
             shift = 1 + 1e-6
             factors = splu((shift * eye_array(n) - similar).tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0,
@@ -91,18 +98,30 @@ def smoothest(graph, count, seed, *, planar=False):
         else:
             values, vectors = eigsh(similar, count, which="LA", v0=start, tol=1e-7, maxiter=_ITERATIONS,
                                     ncv=max(40, 3 * count))
-    functions = vectors[:, np.argsort(-values)[:count]] / root[:, None]
-    return functions * np.sign(functions[np.abs(functions).argmax(axis=0), np.arange(count)])
+    order = np.argsort(-values)[:count]
+    functions = vectors[:, order] / root[:, None]
+    return functions * np.sign(functions[np.abs(functions).argmax(axis=0), np.arange(count)]), 1 - values[order]
 
 
 def spectral_clusters(points, clusters, neighbours, seed, njobs=1):
-    """Cluster (N,) of each of the points (N, ndim): few connections between, many within; 0 is the largest cluster."""
+    """Cluster (N,) of each of the points (N, ndim): few connections between, many within; 0 is the largest cluster.
+
+    Of many points some are drawn, and the others follow their nearest ones: with ten neighbours among very many, a graph knows
+    no longer that a gap is wide, and cuts thin clusters across.
+    """
     from sklearn.cluster import KMeans
+    from sklearn.neighbors import KNeighborsClassifier
 
     if clusters == 1:
         return np.zeros(len(points), np.int64)
-    functions = smoothest(neighbour_graph(points, neighbours, njobs), clusters, seed, planar=points.shape[1] <= 3)
+    landmarks = points
+    if len(points) > max(_LANDMARKS, 20 * clusters):
+        chosen = np.random.default_rng(seed).choice(len(points), max(_LANDMARKS, 20 * clusters), replace=False)
+        landmarks = points[np.sort(chosen)]
+    functions, _ = smoothest(neighbour_graph(landmarks, neighbours, njobs), clusters, seed)
     found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(functions)
+    if landmarks is not points:
+        found = KNeighborsClassifier(min(5, neighbours), n_jobs=njobs).fit(landmarks, found).predict(points)
     sizes = np.bincount(found, minlength=clusters)
     return np.argsort(np.argsort(-sizes, kind="stable"), kind="stable")[found]
 

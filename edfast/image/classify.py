@@ -82,8 +82,10 @@ def cluster_fSpec(dataset, mask=None, low_filter=0.3, decomposition="SVD", ncomp
 
     Notes
     -----
-    Clusters are parts of the graph of the ten nearest neighbours with few connections between them (normalised cut). Nothing
-    of size Nd x Nd is made beyond 2000 patterns.
+    Clusters are parts of the graph of the ten nearest neighbours with few connections between them (normalised cut). For
+    "SpecEM" each coordinate is divided by the root of its eigenvalue first, which makes distances those of commute times.
+    Beyond 2000 patterns clusters are looked for among 2000, drawn at random, and each other pattern goes to the class of those
+    next to it; nothing of size Nd x Nd is made.
 
     References
     ----------
@@ -97,7 +99,7 @@ def cluster_fSpec(dataset, mask=None, low_filter=0.3, decomposition="SVD", ncomp
     >>> rng = np.random.default_rng(0)
     >>> y, x = np.mgrid[-32:32, -32:32]
     >>> envelope = 200 * np.exp(-np.hypot(x, y) / 9)
-    >>> directions = rng.uniform(0, np.pi, 60)
+    >>> directions = rng.uniform(0, np.pi, 100)
     >>> fringes = [1 + n % 2 * np.cos(0.6 * (x * np.cos(t) + y * np.sin(t))) for n, t in enumerate(directions)]
     >>> patterns = rng.poisson(envelope * np.array(fringes))  # single particles, and pairs of them
     >>> decomp, labels = cluster_fSpec(patterns, decomposition="SpecEM", verbose=False, random_state=0)
@@ -112,13 +114,14 @@ def cluster_fSpec(dataset, mask=None, low_filter=0.3, decomposition="SVD", ncomp
         nneighbors = _below(nneighbors, "nneighbors", count)
     seed = _seed(random_state)
     features = _features(dataset, mask, low_filter, ncomponent, verbose)
+    weights = 1.0
     if decomposition == "SVD":
         decomp = _svd(features, ncomponent, seed)
     elif decomposition == "LLE":
         decomp = _lle(features, ncomponent, nneighbors, LLEmethod, njobs, seed)
     else:
-        decomp = _spectral(features, ncomponent, nneighbors, njobs, seed)
-    return _labelled(decomp, clustering, _NEIGHBOURS, njobs, seed, scores, verbose)
+        decomp, weights = _spectral(features, ncomponent, nneighbors, njobs, seed)
+    return _labelled(decomp, weights, clustering, _NEIGHBOURS, njobs, seed, scores, verbose)
 
 
 def cluster_fTSNE(dataset, mask=None, low_filter=0.3, no_dims=2, perplexity=20, use_pca=True, initial_dims=50, max_iter=500,
@@ -180,7 +183,8 @@ def cluster_fTSNE(dataset, mask=None, low_filter=0.3, no_dims=2, perplexity=20, 
 
     Notes
     -----
-    Clusters are parts of the graph of the twenty nearest neighbours with few connections between them.
+    Clusters are parts of the graph of the twenty nearest neighbours with few connections between them, beyond 2000 patterns as
+    in `cluster_fSpec`.
 
     References
     ----------
@@ -219,7 +223,7 @@ def cluster_fTSNE(dataset, mask=None, low_filter=0.3, no_dims=2, perplexity=20, 
         features = PCA(min(initial_dims, *features.shape), random_state=seed).fit_transform(features)
     embedding = TSNE(no_dims, perplexity=perplexity, max_iter=max_iter, angle=theta or 0.5, init="random", random_state=seed,
                      method="exact" if exact else "barnes_hut", n_jobs=njobs)
-    return _labelled(embedding.fit_transform(features), clustering, _NEIGHBOURS_TSNE, njobs, seed, scores, verbose)
+    return _labelled(embedding.fit_transform(features), 1.0, clustering, _NEIGHBOURS_TSNE, njobs, seed, scores, verbose)
 
 
 def _checked(dataset, mask, low_filter, clustering):
@@ -300,20 +304,23 @@ def _lle(features, ncomponent, nneighbors, method, njobs, seed):
 
 
 def _spectral(features, ncomponent, nneighbors, njobs, seed):
+    """Coordinates, and how much each counts in distances: the smoother it is, the longer the way from end to end."""
     from ._clusters import neighbour_graph, smoothest
 
-    return smoothest(neighbour_graph(features, nneighbors, njobs), ncomponent + 1, seed)[:, 1:]
+    functions, roughness = smoothest(neighbour_graph(features, nneighbors, njobs), ncomponent + 1, seed)
+    return functions[:, 1:], 1 / np.sqrt(np.maximum(roughness[1:], 1e-12))
 
 
-def _labelled(decomp, clustering, neighbours, njobs, seed, scores, verbose):
+def _labelled(decomp, weights, clustering, neighbours, njobs, seed, scores, verbose):
     """What the functions return: coordinates, labels, and scores if they are wanted."""
     from ._clusters import agreement, spectral_clusters
 
     decomp = np.ascontiguousarray(decomp, np.float64)
     labels, sure = [], []
     if clustering:
-        labels = spectral_clusters(decomp, clustering, neighbours, seed, njobs)
-        sure = agreement(decomp, labels, neighbours, njobs) if scores else []
+        places = decomp * weights
+        labels = spectral_clusters(places, clustering, neighbours, seed, njobs)
+        sure = agreement(places, labels, neighbours, njobs) if scores else []
         if verbose:
             log.info("classes of %s patterns", np.bincount(labels, minlength=clustering).tolist())
     return (decomp, labels, sure) if scores else (decomp, labels)
