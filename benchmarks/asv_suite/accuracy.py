@@ -11,14 +11,14 @@ SCENES = 40
 SIZE = 256
 
 
-def scenes(stop):
+def scenes(stop, hot_pixels=5):
     """Images and true centres of three rings with a drifting centre, with and without a stop."""
     rng = np.random.default_rng(1)
     for seed in range(SCENES):
         center = SIZE / 2 + rng.uniform(-12, 12, 2)
         image, truth = ring_pattern((SIZE, SIZE), tuple(center), [45, 70, 88], widths=2.0, amplitudes=[60, 100, 40],
                                     background=30, ratio=1.01, angle=0.5, beamstop=BeamStop(18) if stop else None,
-                                    hot_pixels=5, random_state=seed)
+                                    hot_pixels=hot_pixels, random_state=seed)
         yield image, truth.center
 
 
@@ -43,13 +43,13 @@ class RingFit:
 
 
 class DocumentedFit:
-    """fit_ellipse_to_ring on the same scenes."""
+    """fit_ellipse_to_ring on the same scenes without hot pixels, which are all that it would find."""
 
     params = (False, True)
     param_names = ("stop",)
 
     def track_rms_error(self, stop):
-        errors = [math.dist(edfast.fit_ellipse_to_ring(image)[:2], center) for image, center in scenes(stop)]
+        errors = [math.dist(edfast.fit_ellipse_to_ring(image)[:2], center) for image, center in scenes(stop, hot_pixels=0)]
         return math.sqrt(np.mean(np.square(errors)))
 
     track_rms_error.unit = "pixel"
