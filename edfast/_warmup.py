@@ -23,7 +23,29 @@ def warm_up(dtypes=DTYPES):
                 for method in methods:
                     for masked in (None, mask):
                         find_center(variant, Options(beamstop, method), masked)
+        _warm_up_image(rings.astype(np.dtype(name)), mask)
         yield name, time.perf_counter() - start
+
+
+def _warm_up_image(image, mask):
+    """The kernels of `edfast.image` that go over pixels."""
+    from . import image as toolbox
+    from .image._density import density_cube
+    from .image._features import pattern_features
+
+    stack, center = np.stack([image, image[::-1]]), (95.5, 95.5)
+    background = image.astype(np.float64)
+    for method in ("chi2", "pearson"):
+        toolbox.hit_scores(stack, background, [*center, 5, 80], method=method)
+        toolbox.hit_scores(stack, background, [None, None, 5, 80], mask, method=method)
+    for statistic in ("mean", "median", "clipped"):
+        toolbox.radial_profile(image, center, mask, statistic=statistic)
+        toolbox.radial_profile_stack(stack, center, statistic=statistic)
+    toolbox.fix_artifact_auto(stack, center, mask=mask)
+    toolbox.avg_pooling(image, 2)
+    pattern_features(stack, mask, 0.3)
+    atom, one = np.zeros((1, 3)), np.ones(1)
+    density_cube(atom, np.zeros(1, np.intp), one, one, one[None], one[None], 2.0, 1.0)
 
 
 def _variants(image, dtype):

@@ -55,6 +55,7 @@ def test_scores_like_naive(radii, count):
 
 
 @pytest.mark.small
+@np.errstate(invalid="ignore")  # of interpreted kernels
 def test_non_finite_pixels_are_masked_pixels():
     patterns, b = stack(), background()
     rng = np.random.default_rng(2)
