@@ -287,14 +287,12 @@ def count_feet(mean, error, radii, widths, heights, depth, doubt):
             for q in range(n):
                 if q != k:
                     rest[i] -= heights[q] * np.exp(-0.5 * ((i + 0.5 - radii[q]) / widths[q]) ** 2)
-        sure = 0
         for side in (-1.0, 1.0):
             hollow, noise = _hollow(rest, error, radii[k] - 0.5, widths[k], side)
             if hollow + doubt * noise > depth * heights[k]:
                 out[k] += 1
             elif hollow == hollow:
                 out[k] -= 2
-            sure += hollow - doubt * noise > depth * heights[k]
-        if out[k] < 0 or (sure < 2 and _is_edge(rest, error, radii[k] - 0.5, widths[k])):
+        if out[k] < 0 or _is_edge(rest, error, radii[k] - 0.5, widths[k]):
             out[k] = 0
     return out
