@@ -150,11 +150,11 @@ def _prefetched(stack, slices, rows):
     reader = ThreadPoolExecutor(1, "edfast-read")
     apart = _may_read(reader)
     try:
-        coming = reader.submit(context.run, fill, 0) if apart else None
+        coming = [reader.submit(context.run, fill, 0)] if apart else []
         for number, where in enumerate(slices):
-            block = coming.result() if apart else fill(number)
+            block = coming.pop().result() if apart else fill(number)
             if apart and number + 1 < len(slices):
-                coming = reader.submit(context.run, fill, number + 1)
+                coming.append(reader.submit(context.run, fill, number + 1))
             yield where, block
     finally:  # also on Ctrl-C, and when the caller has had enough: what is being read is waited for, and nothing else begun
         reader.shutdown(wait=apart, cancel_futures=True)

@@ -160,8 +160,8 @@ def test_mixture_like_scikit_learn(seed):
 
 @pytest.mark.small
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40), st.floats(0.01, 100), st.floats(-1e3, 1e3))
-def test_mixture_of_anything(values, scale, shift):
+@given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=2, max_size=40))
+def test_mixture_of_anything(values):
     found = two_gaussians(values)
     if found is None:
         assert min(values) == max(values)

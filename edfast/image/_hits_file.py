@@ -69,18 +69,22 @@ def score_histogram(scores, cut, method):
     """(counts, edges) of the finite scores: bins on a linear scale, a logarithmic one for chi-square; the cut is an edge."""
     scores = scores[np.isfinite(scores)]
     if method == "pearson":
-        low, high, spaced = -1.0, 1.0, np.linspace
+        edges = _edges(-1.0, 1.0, cut, np.linspace)
     elif scores.size == 0 or scores.max() <= 0:
         return np.histogram(scores, _BINS)
     else:
-        low, spaced = scores[scores > 0].min(), np.geomspace
-        high = max(scores.max(), low * 1.1)
+        low = scores[scores > 0].min()
+        edges = _edges(low, max(scores.max(), low * 1.1), cut, np.geomspace)
+    return np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
+
+
+def _edges(low, high, cut, spaced):
+    """Edges of bins from `low` to `high`, one of them at the cut if that is between."""
     edges = spaced(low, high, _BINS + 1)
-    if low < cut < high:
-        below = min(max(int(np.searchsorted(edges, cut)), 1), _BINS - 1)
-        edges = np.concatenate([spaced(low, cut, below + 1), spaced(cut, high, _BINS - below + 1)[1:]])
-    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
-    return np.histogram(np.maximum(scores, low), edges)
+    if not low < cut < high:
+        return edges
+    below = min(max(int(np.searchsorted(edges, cut)), 1), _BINS - 1)
+    return np.concatenate([spaced(low, cut, below + 1), spaced(cut, high, _BINS - below + 1)[1:]])
 
 
 def plot_scores(labels, scores, cut, *, method="chi2", title="", figure=None):

@@ -533,11 +533,11 @@ def adu2photon(dataset, mask=None, photon_percent=0.1, transfer=True, force_pois
 
 def _adu_per_photon(stack, mask, share):
     chosen = np.unique(np.linspace(0, stack.shape[0] - 1, SAMPLE).astype(np.int64))
-    values = []
+    parts = []
     for index in chosen.tolist():
         pattern = next(block for _, block in blocks(stack, part=slice(index, index + 1)))[0]
-        values.append(pattern[np.isfinite(pattern) if mask is None else np.isfinite(pattern) & ~mask])
-    values = np.concatenate(values)
+        parts.append(pattern[np.isfinite(pattern) if mask is None else np.isfinite(pattern) & ~mask])
+    values = np.concatenate(parts)
     if values.size == 0:
         raise ValueError("dataset has no pixel that is finite and unmasked")
     rank = max(values.size - max(math.floor(share * values.size), 1), 0)
@@ -587,8 +587,8 @@ def avg_pooling(data, factor, padding=False):
     [[2.5, 4.5], [8.5, 10.5]]
     """
     data = as_data(data)
-    factors = np.broadcast_to(np.asarray(factor, object), data.ndim) if np.ndim(factor) == 0 else np.asarray(factor, object)
-    factors = [as_count(one, "factor", minimum=1) for one in factors.tolist()]
+    given = [factor] * data.ndim if np.ndim(factor) == 0 else list(factor)
+    factors = [as_count(one, "factor", minimum=1) for one in given]
     if len(factors) != data.ndim:
         raise ValueError(f"factor must be one number or {data.ndim}, one for each axis, not {factor!r}")
     size = [-(-n // f) if padding else n // f for n, f in zip(data.shape, factors, strict=True)]

@@ -83,7 +83,8 @@ def radial_profile(data, center, mask=None, *, error="sd", statistic="mean", cli
 
     shells, counts, ends = _geometry(data.shape, center)
     masked = radial.NO_MASK if mask is None else mask.reshape(-1)
-    return _columns(*radial.profile(data.reshape(-1), shells, masked, counts, ends), error)
+    number, mean, scatter = radial.profile(data.reshape(-1), shells, masked, counts, ends)
+    return _columns(number, mean, scatter, error)
 
 
 def radial_profile_stack(dataset, center, mask=None, *, error="sd", statistic="mean", clip=3.0, progress=True):
@@ -197,8 +198,9 @@ class RadialBins:
 
         from ..kernels import radial
 
-        found = radial.profile(data.reshape(-1), self._shells, radial.NO_MASK, self._counts, self._ends)
-        return _columns(*(column[:self._size] for column in found), error)
+        number, mean, scatter = (column[:self._size] for column in radial.profile(
+            data.reshape(-1), self._shells, radial.NO_MASK, self._counts, self._ends))
+        return _columns(number, mean, scatter, error)
 
     def profile_stack(self, dataset, *, error="sd", statistic="mean", clip=3.0, progress=True):
         """Radial profile of each pattern of a stack: see `radial_profile_stack`. ndarray of shape (Nd, Nr, 3)."""
@@ -217,8 +219,10 @@ class RadialBins:
         if statistic == "mean":
             found = radial.profiles(frames, self._shells, self._counts, self._ends)
         else:
-            found = radial.robust_profiles(frames, *self._sorted, None if statistic == "median" else clip)
-        return _columns(*(column[:, :self._size] for column in found), error, statistic)
+            starts, order = self._sorted
+            found = radial.robust_profiles(frames, starts, order, None if statistic == "median" else clip)
+        number, mean, spread = (column[:, :self._size] for column in found)
+        return _columns(number, mean, spread, error, statistic)
 
 
 def _checked_options(error, statistic, clip):
