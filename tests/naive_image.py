@@ -133,8 +133,7 @@ def published_hit_find(dataset, background, center, inner, outer):
 
 
 def published_pearson(dataset, background, center, inner, outer):
-    """One radial profile after the other, by table of distances. For benchmarks."""
-    r = np.rint(distances(background.shape, center)).astype(int).ravel()
-    n = np.bincount(r)
-    reference = (np.bincount(r, background.ravel()) / n)[inner:outer]
-    return np.array([np.corrcoef((np.bincount(r, pattern.ravel()) / n)[inner:outer], reference)[0, 1] for pattern in dataset])
+    """As it was published: the radial profile of one pattern after the other, each from the beginning. For benchmarks."""
+    reference = published_radial_profile(background, center)[inner:outer, 1]
+    return np.array([np.corrcoef(published_radial_profile(pattern, center)[inner:outer, 1], reference)[0, 1]
+                     for pattern in dataset])
