@@ -12,6 +12,7 @@ from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
 import edfast
 from edfast.geometry import Poni, poni_with_center
+from edfast.image._classify_file import plot_classes
 from edfast.image._hits_file import plot_scores
 from edfast.image.preprocess import score_cut
 from edfast.plots import plot_calibration, plot_recalibration, plot_ring_fit
@@ -286,8 +287,25 @@ def repaired():
     return figure
 
 
-FIGURES = (hits, repaired, calibrated, first, guide, ring_fit, ring_fit_off, threshold, min_size, methods, orientation,
-           half_pixel)
+def classes():
+    """Simulated patterns of one sphere and of two, sorted into two classes."""
+    rng = np.random.default_rng(3)
+    q = 3 * (np.arange(64) - 32) / 64
+    ky, kx = np.meshgrid(q, q, indexing="ij")
+    patterns = np.empty((600, 64, 64), np.uint16)
+    for number in range(600):
+        x = np.pi * np.maximum(np.hypot(kx, ky), 1e-6) * rng.normal(6, 0.4)
+        intensity = 1500 * rng.lognormal(0, 0.4) * (3 * (np.sin(x) - x * np.cos(x)) / x**3) ** 2
+        angle, apart = rng.uniform(0, np.pi), rng.uniform(8, 14)
+        if rng.random() < 0.4:
+            intensity *= 2 + 2 * np.cos(np.pi * apart * (kx * np.cos(angle) + ky * np.sin(angle)))
+        patterns[number] = rng.poisson(intensity + 0.2)
+    decomp, labels = edfast.cluster_fSpec(patterns, decomposition="SpecEM", random_state=0, verbose=False)
+    return plot_classes(decomp, labels, patterns, title="600 simulated patterns, SpecEM")
+
+
+FIGURES = (classes, hits, repaired, calibrated, first, guide, ring_fit, ring_fit_off, threshold, min_size, methods,
+           orientation, half_pixel)
 
 
 def make_all(folder):

@@ -73,13 +73,13 @@ def plot_classes(decomp, labels, patterns, *, mask=None, title="", figure=None):
         decomp[:, 0], ("pattern", "component 1"))
     x = decomp[:, 0] if decomp.shape[1] > 1 else np.arange(len(decomp))
     grid = right.subplots(len(classes), _SAMPLES, squeeze=False)
-    size = float(np.clip(4000 / len(decomp), 3, 36))
+    size = float(np.clip(8000 / len(decomp), 3, 36))
     for number, row in zip(classes, grid, strict=True):
         members = np.arange(len(decomp)) if number is None else np.flatnonzero(labels == number)
         colour = "#5b6570" if number is None else _COLOURS[number % len(_COLOURS)]
         what = f"{members.size} patterns" if number is None else f"class {number}: {members.size} patterns"
         axes.scatter(x[members], y[members], s=size, color=colour, linewidths=0, alpha=0.75, label=what, rasterized=True)
-        _draw_samples(row, decomp, members, patterns, mask, colour, what, axes, (x, y))
+        _draw_samples(row, decomp, members, patterns, mask, colour, what, axes, x, y)
     axes.set(xlabel=names[0], ylabel=names[1])
     axes.margins(0.08)
     axes.legend(loc="best", framealpha=0.9)
@@ -89,10 +89,11 @@ def plot_classes(decomp, labels, patterns, *, mask=None, title="", figure=None):
     return figure
 
 
-def _draw_samples(row, decomp, members, patterns, mask, colour, what, axes, place):
+def _draw_samples(row, decomp, members, patterns, mask, colour, what, axes, x, y):
     """Patterns of one class, from its middle to its rim, and their numbers in the scatter plot."""
     from matplotlib import colormaps
 
+    named: list = []
     colours = colormaps["magma"].with_extremes(bad="#8a95a0")
     for sample, panel in zip(_samples(decomp, members), row, strict=False):
         image = np.asarray(patterns[int(sample)], dtype=float)
@@ -102,8 +103,11 @@ def _draw_samples(row, decomp, members, patterns, mask, colour, what, axes, plac
         panel.imshow(shown, cmap=colours, vmin=0, vmax=max(np.percentile(finite, 99.95), 1e-9) if finite.size else 1,
                      interpolation="nearest" if max(image.shape) < 300 else "antialiased")
         panel.set_title(f"no. {sample}", fontsize=9, pad=3)
-        axes.annotate(str(sample), (place[0][sample], place[1][sample]), fontsize=8, textcoords="offset points", xytext=(4, 4))
-        axes.plot(place[0][sample], place[1][sample], "o", markersize=7, markerfacecolor="none", markeredgecolor="black")
+        here = (x[sample] / max(np.ptp(x), 1e-30), y[sample] / max(np.ptp(y), 1e-30))
+        if all(np.hypot(here[0] - other[0], here[1] - other[1]) > 0.05 for other in named):  # no number upon another
+            axes.annotate(str(sample), (x[sample], y[sample]), fontsize=8, textcoords="offset points", xytext=(4, 4))
+            named.append(here)
+        axes.plot(x[sample], y[sample], "o", markersize=7, markerfacecolor="none", markeredgecolor="black")
     for panel in row:
         panel.set(xticks=[], yticks=[])
         for spine in panel.spines.values():

@@ -17,7 +17,7 @@ __all__ = ["cluster_fSpec", "cluster_fTSNE"]
 
 _NEIGHBOURS = 10        # of a pattern, among which its class is looked for;
 _NEIGHBOURS_TSNE = 20   # more of them where t-SNE has torn groups apart
-_EXACT_LLE = 2000       # patterns up to which all eigenvectors of LLE are computed
+_EXACT_LLE = 500        # patterns up to which all eigenvectors of LLE are computed
 _EXACT_TSNE = 10_000    # patterns up to which t-SNE may be exact, with its N x N matrices
 
 log = logging.getLogger("edfast")
