@@ -47,6 +47,7 @@ def real(shared_data):
         return file["patterns"][()], file["mask"][()], file["labels"][()].astype(int)
 
 
+@pytest.mark.small
 @pytest.mark.parametrize("shape", [(32, 32), (31, 31), (20, 33), (33, 20), (3, 3)])
 @pytest.mark.parametrize("low_filter", [0.3, 0.71, 1.0])
 def test_features_like_their_naive_twin(shape, low_filter):
@@ -64,6 +65,7 @@ def test_features_like_their_naive_twin(shape, low_filter):
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), np.linalg.norm(expected, axis=1), rtol=1e-5)
 
 
+@pytest.mark.small
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", ">f4", ">i2", "?"])
 def test_features_of_every_dtype(dtype):
     patterns = np.random.default_rng(1).integers(0, 2 if dtype == "?" else 100, (5, 16, 18)).astype(dtype)

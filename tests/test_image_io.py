@@ -262,6 +262,7 @@ def atoms_of(path):
             [scaled(atom) for atom in atoms], electrons.sum())
 
 
+@pytest.mark.small
 @pytest.mark.parametrize(("resolution", "voxel_size"), [(4.0, None), (7.0, 3.1), (5.0, 1.9)])
 def test_density_like_its_naive_twin(awkward_pdb, resolution, voxel_size):
     density = pdb2density(awkward_pdb, resolution, voxel_size=voxel_size)

@@ -7,6 +7,7 @@ beam puts fringes on a pattern, whatever its orientation.
 import logging
 import numbers
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -244,7 +245,7 @@ def _checked(dataset, mask, low_filter, clustering):
         raise ValueError(f"clustering must be a whole number, the number of classes, not {clustering!r}")
     if clustering > count:
         raise ValueError(f"clustering must be at most the number of patterns, {count}, not {clustering!r}")
-    return count, mask, low_filter, max(0, int(clustering))
+    return count, mask, low_filter, max(0, round(float(clustering)))
 
 
 def _below(value, name, count):
@@ -316,7 +317,8 @@ def _labelled(decomp, weights, clustering, neighbours, njobs, seed, scores, verb
     from ._clusters import agreement, spectral_clusters
 
     decomp = np.ascontiguousarray(decomp, np.float64)
-    labels, sure = [], []
+    labels: Any = []
+    sure: Any = []
     if clustering:
         places = decomp * weights
         labels = spectral_clusters(places, clustering, neighbours, seed, njobs)

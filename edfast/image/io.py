@@ -417,12 +417,12 @@ def _as_map(volume):
     native = array.dtype.newbyteorder("=")
     if native.str[1:] in _MODES:
         return array.astype(native, copy=False)
-    other = {"b": np.int8, "c": np.complex64}.get(native.kind, np.int16 if native == np.uint8 else np.float32)
+    other = np.dtype({"b": "i1", "c": "c8"}.get(native.kind, "i2" if native == np.uint8 else "f4"))
     with np.errstate(over="ignore"):
         converted = array.astype(other)
     lost = np.isfinite(array) & ~np.isfinite(converted)
     if lost.any():
-        raise ValueError(f"volume has the value {array[lost][0]}, which is too large for {np.dtype(other)}")
+        raise ValueError(f"volume has the value {array[lost][0]}, which is too large for {other}")
     return converted
 
 
