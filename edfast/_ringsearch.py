@@ -58,7 +58,7 @@ class Search:
     """The small image, and all that is asked of it."""
 
     def __init__(self, means, share):
-        self.means = means
+        self.means = means = means.astype(float)
         self.usable = (share > 0.5).astype(float)
         good = means[self.usable > 0]
         self.empty = not good.size or good.min() == good.max()

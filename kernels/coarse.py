@@ -63,6 +63,7 @@ def block_means(image, bad, size, first, mean, share):
     """
     height, width = image.shape
     columns, sums = np.empty(mean.shape[1] * size, np.float32), np.empty(mean.shape[1], np.float32)
+    touched = np.empty(width, np.uint8)
     for row in range(mean.shape[0]):
         top, bottom = (first + row) * size, min((first + row + 1) * size, height)
         total = block_row(image, size, top, bottom, columns, sums)
@@ -73,9 +74,16 @@ def block_means(image, bad, size, first, mean, share):
         share[row] = np.float32(bottom - top) / np.float32(size)
         share[row, last] *= np.float32(width - last * size) / np.float32(size)
         if bad.shape[0] > 0 or not np.isfinite(total):
+            touched[:] = 0
+            for y in range(top if bad.shape[0] > 0 else bottom, bottom):
+                line = bad[y]
+                for x in range(width):
+                    touched[x] |= line[x]
             for x in range(sums.size):
-                mean[row, x], number = usable_mean(image, bad, top, bottom, x * size, min((x + 1) * size, width))
-                share[row, x] = number / (size * size)
+                left, right = x * size, min((x + 1) * size, width)
+                if touched[left:right].any() or not np.isfinite(sums[x]):
+                    mean[row, x], number = usable_mean(image, bad, top, bottom, left, right)
+                    share[row, x] = number / (size * size)
 
 
 @jit

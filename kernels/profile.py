@@ -8,6 +8,7 @@ from edfast.kernels._jit import jit
 from edfast.kernels.rings import back_substitute, eliminate, gaussian
 
 TRIM = 0.2      # share of the sectors that is left out at either end
+FOOT = 0.14     # of the height: half as hollow as beside a Gaussian, and on both sides, is no edge
 CALM = 0.3      # how much of the scatter between sectors counts: texture goes the same way at neighbouring radii
 
 
@@ -287,12 +288,14 @@ def count_feet(mean, error, radii, widths, heights, depth, doubt):
             for q in range(n):
                 if q != k:
                     rest[i] -= heights[q] * np.exp(-0.5 * ((i + 0.5 - radii[q]) / widths[q]) ** 2)
+        clear = 0
         for side in (-1.0, 1.0):
             hollow, noise = _hollow(rest, error, radii[k] - 0.5, widths[k], side)
+            clear += hollow - 3 * noise > FOOT * heights[k]
             if hollow + doubt * noise > depth * heights[k]:
                 out[k] += 1
             elif hollow == hollow:
                 out[k] -= 2
-        if out[k] < 0 or _is_edge(rest, error, radii[k] - 0.5, widths[k]):
+        if out[k] < 0 or (clear < 2 and _is_edge(rest, error, radii[k] - 0.5, widths[k])):
             out[k] = 0
     return out

@@ -101,7 +101,7 @@ def weigh_cells(count, value, expected, noise, weights, stats):
         off = abs(value[i] - expected[i])
         # A single count in a faint cell is no outlier, however small its variance: noise[1] is the size of one count.
         rest, usual = off * count[i], OUTLIER * (np.sqrt(count[i] * variance) + noise[1])
-        share = usual / max(rest, usual)
+        share = usual / rest if rest > usual else 1.0
         weights[i] = count[i] / variance * share * share
         used = 1.0 if count[i] > 0.0 else 0.0
         z = min(off * rest, 16 * variance)

@@ -151,6 +151,14 @@ def test_sector_equations(n, degree):
     np.testing.assert_allclose(stats_, np.sum(sums, axis=1), rtol=1e-7)
 
 
+def test_empty_cells_weigh_nothing_where_the_noise_does_not_grow():
+    weights, stats_ = np.empty(3), np.zeros(8)
+    rings.weigh_cells(np.array([0.0, 4.0, 0.0]), np.array([0.0, 9.0, 0.0]), np.full(3, 8.0), np.array([2.0, 0.0, 1.0, 2.0]),
+                      weights, stats_)
+    np.testing.assert_array_equal(weights, [0, 2, 0])
+    assert np.isfinite(stats_).all()
+
+
 def test_weighted_products():
     rng = np.random.default_rng(5)
     f, weights, matrix = rng.normal(size=(9, 33)), rng.random(33), np.zeros((8, 9))

@@ -299,6 +299,18 @@ def test_no_ring_where_there_is_none(kind, seed):
     assert "\n" not in str(caught.value)
 
 
+def test_no_ring_in_one_bright_pixel():
+    image = np.zeros((64, 80))
+    image[30, 41] = 1
+    with pytest.raises(RingNotFoundError, match="no ring found"):
+        fit_ring(image)
+
+
+def test_lines_that_nobody_masked_do_not_move_the_centre():
+    image, truth = simulate(6, dead_rows=[100], dead_columns=[150, 151, 152], amplitudes=8, background=3)
+    assert_right(fit_ring(image), truth.center, 0.2)
+
+
 @pytest.mark.parametrize(("image", "reason"), [
     (np.zeros((64, 64)), "constant"), (np.full((64, 80), 7, np.uint16), "constant"), (np.full((64, 64), np.nan), "not finite"),
     (np.ones((15, 200)), "too small"), (np.zeros((1, 1)), "too small")])
