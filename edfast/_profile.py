@@ -27,7 +27,7 @@ def ring_profile(image, fit, *, mask=None):
     table, nothing = np.empty((_SECTORS, n, 4)), np.zeros((0, 0), np.uint8)
     bad = nothing if mask is None else mask.view(np.uint8)
     bins = np.array([0, n]), np.array([0.0]), np.array([1.0])
-    polar.unroll(image, bad, nothing, 1, fit.cx, fit.cy, *strain, *bins, np.inf, table)
+    polar.unroll(image, bad, nothing, 1, fit.cx, fit.cy, *strain, *bins, table)
     polar.screen_cells(table)
     mean, error, coverage = np.empty((3, n))
     profile.robust_profile(table, mean, error, coverage)

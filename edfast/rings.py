@@ -31,7 +31,7 @@ _PLAIN = 60.0       # so many standard errors
 _STILL = 0.3        # squared last step, in standard errors, that counts as converged
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried
-_STRETCHED = 0.15  # strain from where on what was fitted is no ring: an axis ratio of 1.35
+_STRETCHED = 0.15   # strain from where on what was fitted is no ring: an axis ratio of 1.35
 _SPOT = 3.0         # times the typical height beyond which a sector's is that of a spot
 _RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in the root mean square, beyond their errors
 _AGREED = 0.6        # share of the sectors in which a ring can be seen that must not contradict it
@@ -77,11 +77,11 @@ class _Solution:
         self.signal, self.variances = signal, variances
 
 
-def _unroll(frame, state, first, lo, step, n_sectors, limit=np.inf):
+def _unroll(frame, state, first, lo, step, n_sectors):
     from .kernels import polar
 
     table = np.empty((n_sectors, first[-1], 4))
-    polar.unroll(frame.image, frame.bad, frame.shade, frame.size, *state.center, *state.strain, first, lo, step, limit, table)
+    polar.unroll(frame.image, frame.bad, frame.shade, frame.size, *state.center, *state.strain, first, lo, step, table)
     polar.screen_cells(table)
     return table
 
@@ -100,13 +100,13 @@ def _plan(state, shape, fineness):
     return first, lo[:groups], step[:groups], ring_first[:groups + 1], degrees[:groups]
 
 
-def _fit(frame, state, ellipse, final, limit=np.inf):
+def _fit(frame, state, ellipse, final):
     """One unrolling about `state` and one joint fit; coarser and faster unless it is to be `final`."""
     from .kernels import polar, rings
 
     first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape, _FINENESS[final])
     n_sectors = 64 if state.radii.max() >= 40 else 32
-    table = _unroll(frame, state, first, lo, step, n_sectors, limit)
+    table = _unroll(frame, state, first, lo, step, n_sectors)
     s11, s12, s22 = polar.stretch(*state.strain)
     angles = polar.sector_angles(n_sectors, s11, s12)
     n, groups, most = len(state.radii), len(lo), int(np.diff(ring_first).max())

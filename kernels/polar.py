@@ -29,7 +29,7 @@ def _places(x0, x1, cx, quad, lo, inverse, places):
 
 
 @jit
-def _run(row, bad, x0, x1, places, limit, cells):
+def _run(row, bad, x0, x1, places, cells):
     """Sum row[x0:x1] into the cells of one sector: number, value, place within the cell, squared value."""
     last = np.float64(cells.shape[0] - 1)
     for x in range(x0, x1):
@@ -38,8 +38,8 @@ def _run(row, bad, x0, x1, places, limit, cells):
         place = places[x]
         i = np.uint32(min(max(place, 0.0), last))
         value = np.float64(row[x])
-        # Saturated pixels and NaN poison their cell: what is left of it would be biased.
-        if not value < limit:
+        # NaN and inf poison their cell: what is left of it might be biased.
+        if not abs(value) < np.inf:
             value = np.nan
         cell = cells[i]
         cell[0] += 1.0
@@ -49,7 +49,7 @@ def _run(row, bad, x0, x1, places, limit, cells):
 
 
 @jit
-def _split(row, bad, x0, x1, cx, dy, cuts, below, places, limit, table):
+def _split(row, bad, x0, x1, cx, dy, cuts, below, places, table):
     """Cut the run at the sector boundaries that it crosses (they are lines through the centre, sorted along the row)."""
     half = cuts.shape[0] + 1
     # Sector at the left end: the cuts are crossed in descending order on rows below the centre, ascending above it.
@@ -61,7 +61,7 @@ def _split(row, bad, x0, x1, cx, dy, cuts, below, places, limit, table):
             edge = dy * cuts[j] + cx if j < half - 1 else np.inf
         end = x1 if edge >= x1 else np.int64(np.ceil(edge))
         if end > x0:
-            _run(row, bad, x0, end, places, limit, table[j] if below else table[half + j])
+            _run(row, bad, x0, end, places, table[j] if below else table[half + j])
             x0 = end
         if x0 >= x1:
             return
@@ -83,12 +83,12 @@ def _hide(bad, shade, size, y, hidden):
 
 
 @jit
-def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, limit, table):
+def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, table):
     """Sum the pixels of annuli into ``table[sector, bin]``: number, sum, sum of places within the bin, sum of squares.
 
     Annulus g covers the bins first[g] to first[g + 1], from radius lo[g] in steps of step[g]. Radii are those of the plane in
     which the strain (e1, e2) is undone. `bad` (H, W) masks pixels, `shade` masks blocks of size x size pixels; both are uint8
-    and without rows where there is nothing to mask. Pixels that are not below `limit` (saturated, NaN) make their cell NaN.
+    and without rows where there is nothing to mask. Pixels that are NaN or inf make their cell NaN.
     """
     height, width = image.shape
     s11, s12, s22 = stretch(e1, e2)
@@ -118,7 +118,7 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, limit, tabl
             for x0, x1 in ((left, in_left), (in_right, right)):
                 if x1 > x0:
                     _places(x0, x1, cx, quad, lo[g], 1 / step[g], places)
-                    _split(image[y], hidden, x0, x1, cx, dy, cuts, dy >= 0, places, limit, cells)
+                    _split(image[y], hidden, x0, x1, cx, dy, cuts, dy >= 0, places, cells)
 
 
 @jit

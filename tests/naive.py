@@ -66,7 +66,7 @@ def covariance_ellipse(pixels):
     return cx, cy, np.sqrt(values[1]), np.sqrt(max(values[0], 0)), angle
 
 
-def unroll(image, hidden, center, strain, n_sectors, annuli, limit=np.inf):
+def unroll(image, hidden, center, strain, n_sectors, annuli):
     """(sector, bin) cells of annuli (inner radius, step, bins): number, sum, sum of places in the bin, sum of squares."""
     e1, e2 = strain
     values, vectors = np.linalg.eigh([[e1, e2], [e2, -e1]])
@@ -76,7 +76,7 @@ def unroll(image, hidden, center, strain, n_sectors, annuli, limit=np.inf):
     for y, x in np.argwhere(~hidden):
         u, v = shape @ [x - center[0], y - center[1]]
         sector = int((np.arctan2(v, u) - start) % (2 * np.pi) / (2 * np.pi) * n_sectors) % n_sectors
-        value = float(image[y, x]) if image[y, x] < limit else np.nan
+        value = float(image[y, x]) if np.isfinite(image[y, x]) else np.nan
         first = 0
         for lo, step, bins in annuli:
             place = (np.hypot(u, v) - lo) / step
