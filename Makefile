@@ -63,10 +63,11 @@ docs: .venv/.dev  ## Documentation, in docs/_build/html
 bench: .venv/.dev  ## The README's table of times
 	$(BIN)/python -m benchmarks.table
 
-# The other programs want older libraries (scikit-learn) than edfast: they get an environment of their own.
+# The other programs want other libraries than edfast: they get an environment of their own.
 .venv-peers/.base: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -e '.[peers]'
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps py4DSTEM==0.14.16
 	@touch $@
 
 bench-accuracy: .venv-peers/.base  ## The README's table of errors and times beside other programs
