@@ -67,6 +67,7 @@ def _frames(data, frame, kind):
 
 
 def read_dm(path, frame, dataset):
+    """DM3 and DM4, by our own bounds-checked reader."""
     with Path(path).open("rb", buffering=0) as file:
         tags, order = read_tags(file)
         entry = _dm_image(tags, dataset)
@@ -202,6 +203,7 @@ def _words(value):
 
 
 def read_fabio(path, frame, dataset):
+    """Whatever fabio reads."""
     import fabio
 
     _no_dataset(dataset, "EDF, TIFF, CBF and the other formats that fabio reads")
@@ -230,6 +232,7 @@ def _fabio_pixels(file, number):
 
 
 def read_edf(path, frame, dataset):
+    """EDF, whose size is checked first."""
     import fabio
 
     # fabio fills up with zeros what is missing.
@@ -243,6 +246,7 @@ def read_edf(path, frame, dataset):
 
 
 def read_cbf(path, frame, dataset):
+    """CBF, whose data are looked for first."""
     # fabio looks for the beginning of the data for ever if it is not there.
     size = Path(path).stat().st_size
     with Path(path).open("rb") as file:
@@ -255,6 +259,7 @@ def read_cbf(path, frame, dataset):
 
 
 def read_picture(path, frame, dataset):
+    """Refuse pictures for the screen."""
     raise FileFormatError("a picture for the screen (JPEG, PNG, GIF or BMP), without the intensities; take the camera's file")
 
 
@@ -342,6 +347,7 @@ def _no_dataset(dataset, formats):
 
 
 def read_mrc(path, frame, dataset):
+    """MRC, single frames of stacks by memory map."""
     import mrcfile
 
     _no_dataset(dataset, "MRC")
@@ -374,6 +380,7 @@ def _mrc_facts(file):
 
 
 def read_ser(path, frame, dataset):
+    """SER, by ncempy."""
     from ncempy.io import ser
 
     _no_dataset(dataset, "SER")
@@ -391,6 +398,7 @@ def read_ser(path, frame, dataset):
 
 
 def read_hdf5(path, frame, dataset):
+    """HDF5 of any kind: NeXus, CXI, EMD, or a data set by its name."""
     import h5py
 
     with h5py.File(path, "r") as file:

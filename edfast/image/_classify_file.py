@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import __version__
-from .._files import check_output, replacing, write_atomically
-from ._h5 import image_in, stack_in, write_nxdata
+from .._files import replacing, write_atomically
+from ._h5 import image_in, picture_beside, stack_in, write_nxdata
 from .classify import cluster_fSpec, cluster_fTSNE
 
 # Distinct for all kinds of colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color/).
@@ -32,13 +32,7 @@ def classify_file(path, output, *, dataset=None, mask=None, method="SpecEM", cla
 
     `mask` is an array, or the name of a data set in the file. Nothing is written before all is computed.
     """
-    picture = Path(output).with_suffix(".png")
-    if Path(output).suffix.lower() == ".png":
-        raise ValueError(f"output {output} is the name of the picture: give that of the HDF5 file, such as {picture.stem}.h5")
-    for target in (output, picture):
-        check_output(target)
-        if Path(target).exists() and Path(path).exists() and Path(target).samefile(path):
-            raise ValueError(f"output {target} is the input: give another name")
+    picture = picture_beside(output, path)
     with stack_in(path, dataset) as patterns:
         masked = image_in(patterns, mask, "mask", path) if isinstance(mask, str) else mask
         options = {"mask": masked, "low_filter": low_filter, "clustering": classes, "njobs": jobs, "verbose": progress,

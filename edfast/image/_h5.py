@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .._dm import FileFormatError
+from .._files import check_output
 from .._formats import _hdf5_name, _load_filters
 
 
@@ -75,3 +76,15 @@ def write_nxdata(group, name, signal, columns, *, axes=(), title=None, auxiliary
     for column, values in columns.items():
         data[column] = values
     return data
+
+
+def picture_beside(output, path):
+    """Path of the picture (.png) beside the HDF5 file `output`; both can be written, and neither is the input `path`."""
+    picture = Path(output).with_suffix(".png")
+    if Path(output).suffix.lower() == ".png":
+        raise ValueError(f"output {output} is the name of the picture: give that of the HDF5 file, such as {picture.stem}.h5")
+    for target in (output, picture):
+        check_output(target)
+        if Path(target).exists() and Path(path).exists() and Path(target).samefile(path):
+            raise ValueError(f"output {target} is the input: give another name")
+    return picture

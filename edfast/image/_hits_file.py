@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import __version__
-from .._files import check_output, replacing, write_atomically
+from .._files import replacing, write_atomically
 from .._validation import as_number
-from ._h5 import image_in, stack_in, write_nxdata
+from ._h5 import image_in, picture_beside, stack_in, write_nxdata
 from .preprocess import hit_scores, score_cut
 
 _HIT, _EMPTY, _CUT = "#d55e00", "#0072b2", "#000000"  # distinct for all kinds of colour vision
@@ -36,13 +36,7 @@ def hits_file(path, background, output, *, dataset=None, mask=None, method="chi2
     """
     cut_off = None if cut_off is None else as_number(cut_off, "cut_off")
     max_cc = as_number(max_cc, "max_cc", minimum=-1, maximum=1)
-    picture = Path(output).with_suffix(".png")
-    if Path(output).suffix.lower() == ".png":
-        raise ValueError(f"output {output} is the name of the picture: give that of the HDF5 file, such as {picture.stem}.h5")
-    for target in (output, picture):
-        check_output(target)
-        if Path(target).exists() and Path(path).exists() and Path(target).samefile(path):
-            raise ValueError(f"output {target} is the input: give another name")
+    picture = picture_beside(output, path)
     with stack_in(path, dataset) as patterns:
         background, mask = (image_in(patterns, image, name, path) if isinstance(image, str) else image
                             for image, name in ((background, "background"), (mask, "mask")))
