@@ -1,4 +1,4 @@
-"""The radial profile about the centre of a ring fit, in its own elliptical geometry."""
+"""Robust radial profiles: of any unrolled pattern, and about the centre of a ring fit in its own elliptical geometry."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ._validation import as_image, as_mask
 
-_SECTORS = 32
+SECTORS = 32
 _LEAST = 0.2        # share of the azimuth, and of the typical error: fewer sectors agree by chance
 
 
@@ -16,7 +16,7 @@ def ring_profile(image, fit, *, mask=None):
     The radius is the geometric mean of the semi-axes, as of the rings of `fit` (a `RingFit`). The error is infinite where too
     little of the azimuth is seen.
     """
-    from .kernels import polar, profile
+    from .kernels import polar
 
     image = as_image(image)
     mask = as_mask(mask, image.shape)
@@ -24,16 +24,24 @@ def ring_profile(image, fit, *, mask=None):
     n = int(max(math.hypot(fit.cx - x, fit.cy - y) for x in (0, width) for y in (0, height)))
     stretch = 0.5 * math.log(fit.a / fit.b)
     strain = stretch * math.cos(2 * fit.angle), stretch * math.sin(2 * fit.angle)
-    table, nothing = np.empty((_SECTORS, n, 4)), np.zeros((0, 0), np.uint8)
+    table, nothing = np.empty((SECTORS, n, 4)), np.zeros((0, 0), np.uint8)
     bad = nothing if mask is None else mask.view(np.uint8)
     bins = np.array([0, n]), np.array([0.0]), np.array([1.0])
     polar.unroll(image, bad, nothing, 1, fit.cx, fit.cy, *strain, *bins, table)
     polar.screen_cells(table)
-    mean, error, coverage = np.empty((3, n))
+    return averaged(table)
+
+
+def averaged(table):
+    """(mean, error, coverage) of the bins of an unrolled pattern, the table of `edfast.kernels.polar.unroll`."""
+    from .kernels import profile
+
+    mean, error, coverage = np.empty((3, table.shape[1]))
     profile.robust_profile(table, mean, error, coverage)
     error[coverage < _LEAST] = np.inf
     seen = error < np.inf
     if seen.any():
+        # Radii where the few sectors happen to agree must not look perfect.
         error = np.hypot(error, _LEAST * np.median(error[seen]) + 1e-12 * np.abs(mean[seen]).max())
     return mean, error, coverage
 

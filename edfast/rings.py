@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from ._profile import SECTORS, averaged
 from ._results import Ring, RingFit
 from ._validation import as_count, as_image, as_mask, as_number
 
@@ -130,22 +131,13 @@ def _fit(frame, state, ellipse, final):
     return _Solution(found, table, angles, plan, gain, covariance, weights, scores, signal, variances, noise)
 
 
-def _profile(frame, state, n_sectors=32):
+def _profile(frame, state):
     """Robust radial profile, in steps of a pixel, in the plane in which the strain of `state` is undone: (mean, error)."""
-    from .kernels import profile
-
     height, width = frame.image.shape
     far = max(math.hypot(state.center[0] - x, state.center[1] - y) for x in (0, width) for y in (0, height))
     n = int(min(far, 1.2 * max(height, width)))
-    table = _unroll(frame, state, np.array([0, n]), np.array([0.0]), np.array([1.0]), n_sectors)
-    mean, error, coverage = np.empty((3, n))
-    profile.robust_profile(table, mean, error, coverage)
-    error[coverage < 0.2] = np.inf
-    good = error < np.inf
-    if good.sum() >= 8:
-        # Radii where the few sectors happen to agree must not look perfect.
-        error = np.hypot(error, 0.2 * np.median(error[good]) + 1e-12 * np.abs(mean[good]).max())
-    return mean, error
+    table = _unroll(frame, state, np.array([0, n]), np.array([0.0]), np.array([1.0]), SECTORS)
+    return averaged(table)[:2]
 
 
 def _look_for_rings(mean, error, known):
