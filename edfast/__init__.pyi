@@ -6,6 +6,7 @@ from . import plots as plots
 from . import recalibration as recalibration
 from . import rings as rings
 from . import simulate as simulate
+from . import tracking as tracking
 from .calibration import Calibration as Calibration
 from .calibration import CalibrationError as CalibrationError
 from .calibration import build_calibration_data_from_cif as build_calibration_data_from_cif
@@ -56,5 +57,6 @@ from .recalibration import recalibrate_with_beamstop as recalibrate_with_beamsto
 from .recalibration import update_ai as update_ai
 from .rings import RingNotFoundError as RingNotFoundError
 from .rings import fit_ring as fit_ring
+from .tracking import CenterTracker as CenterTracker
 
 __version__: str

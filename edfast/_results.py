@@ -143,3 +143,40 @@ class RingFit:
 
     def __repr__(self):
         return f"<RingFit: {self}>"
+
+
+@dataclass(frozen=True, slots=True)
+class TrackResult:
+    """What `edfast.tracking.CenterTracker` says of one frame.
+
+    Attributes
+    ----------
+    cx, cy : float
+        Centre, column and row [pixel]; the integer i is the centre of pixel i. NaN when lost.
+    cx_err, cy_err : float
+        Standard errors [pixel], from the noise that the frame itself shows. NaN when lost.
+    lost : bool
+        Whether no ring pattern was found in the frame.
+    jumped : bool
+        Whether the centre is farther from the one before than errors and the drift so far explain.
+    latency : float
+        Time that the answer took [s].
+    """
+
+    cx: float
+    cy: float
+    cx_err: float
+    cy_err: float
+    lost: bool
+    jumped: bool
+    latency: float
+
+    @property
+    def center(self):
+        """(cx, cy): column and row [pixel]."""
+        return self.cx, self.cy
+
+    @property
+    def center_rc(self):
+        """(row, column) [pixel]."""
+        return self.cy, self.cx
