@@ -1,6 +1,6 @@
 """Cameras whose physical pixel is well known, for files that name the camera but not its pixel.
 
-The user's own table, ``cameras.toml`` in edfast's configuration folder (platformdirs; ``~/.config/edfast`` on Linux), goes
+The user's own table, ``cameras.toml`` in edfast's configuration folder (see `_settings`; ``~/.config/edfast`` on Linux), goes
 before the built-in one::
 
     [pixel_size_um]
@@ -12,8 +12,7 @@ import re
 import tomllib
 from functools import lru_cache
 
-from platformdirs import user_config_path
-
+from ._settings import folder
 from ._validation import as_number
 
 # Physical pixel [micrometre], from the makers' data sheets. Matched as the beginning of the camera's name, ignoring case,
@@ -51,7 +50,7 @@ CAMERAS = {
 
 def user_table_path():
     """Where the user's table of cameras is looked for."""
-    return user_config_path("edfast") / "cameras.toml"
+    return folder() / "cameras.toml"
 
 
 def camera_pixel_size(*names):

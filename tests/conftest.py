@@ -16,6 +16,14 @@ settings.load_profile("same")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_settings(tmp_path_factory):
+    """The settings of whoever runs the tests have no say, in subprocesses neither."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDFAST_CONFIG", str(tmp_path_factory.mktemp("config") / "none"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Path of a file of the development data, or a skip where that folder is not there (on a user's machine)."""
