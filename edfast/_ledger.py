@@ -6,6 +6,8 @@ its file is done, so that a kill loses none; a power cut may lose the last rows,
 """
 
 import contextlib
+import datetime
+import itertools
 import json
 import math
 import os
@@ -47,6 +49,11 @@ COLUMNS = ("path", "poni", "cx", "cy", "cx_err", "cy_err", "dx", "dy", "a", "b",
            "quality", "chi2", "coverage", "flags", "smooth_cx", "smooth_cy", "size", "mtime_ns", "index", "misplaced", "run")
 TEXTS = frozenset(("path", "poni", "status", "error", "flags"))
 _STORED = {"poni": "CASE status WHEN 'ok' THEN name END", "index": "position"}
+
+
+# What a worker finds out, and what the end of a run adds.
+RESULTS = ("status", "error", "cx", "cy", "cx_err", "cy_err", "dx", "dy", "a", "b", "angle", "quality", "chi2", "coverage",
+           "converged", "misplaced", "milliseconds", "size", "mtime_ns", "poni_size", "flags", "smooth_cx", "smooth_cy")
 
 
 class LedgerError(OSError):
@@ -91,7 +98,8 @@ class Ledger:
         if not self.path.is_file():
             raise FileNotFoundError(f"there is no ledger {self.path}")
         with self._connected() as connection:
-            run = connection.execute("SELECT started, finished, options, versions FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+            run = connection.execute("SELECT started, finished, options, versions FROM runs "
+                                     "ORDER BY id DESC LIMIT 1").fetchone()
         if run is None:
             raise LedgerError(f"{self.path}: this ledger has no run in it")
         self.started, self.finished = run[:2]
@@ -128,19 +136,8 @@ class Ledger:
             ``index`` in the input; ``misplaced``, how far from the centre the PONI puts the beam [pixel]; ``run``, the
             number of the run. Numbers that there are not are NaN, texts "".
         """
-        columns = ", ".join(f'{_STORED.get(name, name)} AS "{name}"' for name in COLUMNS)
-        where, values = ("", ()) if status is None else ("WHERE status = ?", (status,))
         with self._connected() as connection:
-            for row in connection.execute(f"SELECT {columns} FROM files {where} ORDER BY position, id", values):
-                yield self._readable(row)
-
-    def _readable(self, row):
-        found = {name: ("" if name in TEXTS else math.nan) if value is None else value
-                 for name, value in zip(COLUMNS, row, strict=True)}
-        found["path"] = os.fsdecode(found["path"])
-        if found["poni"]:
-            found["poni"] = str(self.folder / os.fsdecode(found["poni"]))
-        return found
+            yield from stored_rows(connection, self.folder, status)
 
     @contextlib.contextmanager
     def _connected(self):
@@ -157,8 +154,8 @@ def check_is_ledger(connection, path):
     if found[0] != APPLICATION:
         raise LedgerError(f"{path} is not a ledger of edfast")
     if found[1] != VERSION:
-        raise LedgerError(f"{path} is a ledger of version {found[1]}, this edfast reads version {VERSION}: take another edfast, "
-                          "or another output folder")
+        raise LedgerError(f"{path} is a ledger of version {found[1]}, and this edfast reads version {VERSION}: give another "
+                          "output folder")
 
 
 @contextlib.contextmanager
@@ -169,7 +166,192 @@ def one_line_errors(path):
     except sqlite3.DatabaseError as error:
         said = str(error)
         if "locked" in said or "busy" in said:
-            said = "another run is writing to it; wait until that has ended, or give another output folder"
+            said = "another run is writing to it: wait until that has ended, or give another output folder"
         elif "malformed" in said or "not a database" in said:
             said = f"it is not a ledger, or it is damaged ({said})"
         raise LedgerError(f"{path}: {said}") from error
+
+
+def stored_rows(connection, folder, status=None):
+    """The rows as `Ledger.rows` gives them; `folder` is where the PONI files are."""
+    columns = ", ".join(f'{_STORED.get(name, name)} AS "{name}"' for name in COLUMNS)
+    where, values = ("", ()) if status is None else ("WHERE status = ?", (status,))
+    for row in connection.execute(f"SELECT {columns} FROM files {where} ORDER BY position, id", values):
+        found = {name: _readable(name, value) for name, value in zip(COLUMNS, row, strict=True)}
+        if found["poni"]:
+            found["poni"] = str(folder / found["poni"])
+        yield found
+
+
+def _readable(name, value):
+    if value is None:
+        return "" if name in TEXTS else math.nan
+    return os.fsdecode(value) if isinstance(value, bytes) else value
+
+
+# --------------------------------------------------------------------------------------------------------------- writing
+
+
+@contextlib.contextmanager
+def writing(folder):
+    """The ledger in `folder`, made where needed and locked until the block or the process ends, as a connection."""
+    path = folder / LEDGER_NAME
+    with one_line_errors(path), contextlib.closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        # The first statement that touches the file: two that begin at the same time cannot both get as far as reading.
+        with transaction(connection, "EXCLUSIVE"):
+            if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                check_is_ledger(connection, path)
+            else:
+                for statement in SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield connection
+        finally:
+            # One file again, that can be read in a folder without permission to write.
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("PRAGMA journal_mode = DELETE")
+
+
+@contextlib.contextmanager
+def transaction(connection, kind="IMMEDIATE"):
+    """All of the block, or nothing of it."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+    except BaseException:
+        # On a full disk SQLite may have rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def last_run(connection):
+    """(digest, finished) of the last run, or None."""
+    return connection.execute("SELECT digest, finished FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+
+
+def forget(connection):
+    """Empty the ledger."""
+    connection.execute("DELETE FROM files")
+    connection.execute("DELETE FROM runs")
+
+
+def begin_run(connection, digest, options, versions):
+    """Number of a new run."""
+    return connection.execute("INSERT INTO runs (started, digest, options, versions) VALUES (?, ?, ?, ?)",
+                              (_now(), digest, json.dumps(options), json.dumps(versions))).lastrowid
+
+
+def end_run(connection, run):
+    """Note that nothing of the run is left to do."""
+    connection.execute("UPDATE runs SET finished = ? WHERE id = ?", (_now(), run))
+
+
+def enlist(connection, names, run, ending, reserved=()):
+    """Give each file of the run a row, a place in the order of the input, and the name of its PONI, which ends in `ending`.
+
+    `names` is an iterable of (rank, path): files of one rank are brought into the order of their names. A name is the image's
+    stem where that is unique and not `reserved`, else the folders stand in front of it. Upper and lower case count as equal,
+    since they are on some file systems. Rows that are there already keep their results, and their names if they have them.
+    """
+    root = None
+
+    def entries():
+        nonlocal root
+        for rank, path in names:
+            parent = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 (a million of them)
+            if parent != root:
+                root = parent if root is None else os.path.commonpath([root, parent])
+            yield rank, _storable(path), _key(_plain(path) + ending), run
+
+    connection.executemany("INSERT INTO files (position, path, plain, listed) VALUES (?, ?, ?, ?) ON CONFLICT (path) "
+                           "DO UPDATE SET position = excluded.position, plain = excluded.plain, listed = excluded.listed "
+                           "WHERE listed != excluded.listed", entries())
+    connection.execute("UPDATE files SET position = place FROM (SELECT id AS other, row_number() OVER "
+                       "(ORDER BY listed != ?, position, path) - 1 AS place FROM files) WHERE id = other", (run,))
+    _forget_outdated(connection, run)
+    _name(connection, root, ending, reserved)
+
+
+def _forget_outdated(connection, run):
+    """Make the files of this run pending again whose results come from other options."""
+    cleared = ", ".join(f"{name} = NULL" for name in ("name", "key", "run", *RESULTS) if name != "status")
+    connection.execute(f"UPDATE files SET status = 'pending', {cleared} WHERE listed = :run AND run IN (SELECT id FROM runs "
+                       "WHERE digest != (SELECT digest FROM runs WHERE id = :run))", {"run": run})
+
+
+def _name(connection, root, ending, reserved):
+    connection.create_function("plain_name", 1, lambda path: _storable(_plain(os.fsdecode(path)) + ending))
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS taken (key TEXT PRIMARY KEY)")
+    connection.execute("DELETE FROM taken")
+    connection.executemany("INSERT OR IGNORE INTO taken VALUES (?)", ((_key(name),) for name in reserved))
+    connection.execute("INSERT OR IGNORE INTO taken SELECT plain FROM files GROUP BY plain HAVING count(*) > 1")
+    connection.execute("INSERT OR IGNORE INTO taken SELECT key FROM files WHERE key IS NOT NULL")
+    connection.execute("UPDATE files SET name = plain_name(path), key = plain WHERE key IS NULL AND plain NOT IN taken")
+    free = "SELECT NOT EXISTS (SELECT 1 FROM taken WHERE key = :key) AND NOT EXISTS (SELECT 1 FROM files WHERE key = :key)"
+    while some := connection.execute("SELECT id, path FROM files WHERE key IS NULL ORDER BY position LIMIT 1000").fetchall():
+        for number, path in some:
+            longer = "-".join(Path(path := os.fsdecode(path)).absolute().relative_to(root).parts)
+            candidates = itertools.chain([longer + ending], (f"{longer}-{i}{ending}" for i in itertools.count(2)))
+            name = next(name for name in candidates if connection.execute(free, {"key": _key(name)}).fetchone()[0])
+            connection.execute("UPDATE files SET name = ?, key = ? WHERE id = ?", (_storable(name), _key(name), number))
+
+
+def listed(connection, run):
+    """Files of the run, in the order of the input: (id, path, name, status, size, mtime_ns, poni_size), a few at a time."""
+    place = -1
+    while some := connection.execute("SELECT id, path, name, status, size, mtime_ns, poni_size, position FROM files WHERE "
+                                     "listed = ? AND position > ? ORDER BY position LIMIT 256", (run, place)).fetchall():
+        place = some[-1][-1]
+        for number, path, name, *known, _ in some:
+            yield number, os.fsdecode(path), os.fsdecode(name), *known
+
+
+def count_listed(connection, run):
+    """How many files the run has."""
+    return connection.execute("SELECT count(*) FROM files WHERE listed = ?", (run,)).fetchone()[0]
+
+
+def record(connection, run, results):
+    """Write what became of files, {id: dict with the keys `RESULTS`}, all of them or none."""
+    change = f"UPDATE files SET run = ?, {', '.join(f'{name} = ?' for name in RESULTS)} WHERE id = ?"
+    rows = [(run, *(_value(found.get(name)) for name in RESULTS), number) for number, found in results.items()]
+    if len(rows) == 1:
+        connection.execute(change, rows[0])
+        return
+    with transaction(connection):
+        connection.executemany(change, rows)
+
+
+def _value(value):
+    if isinstance(value, str):
+        return _storable(value) or None
+    return None if value != value else value
+
+
+def _plain(path):
+    return Path(path).stem
+
+
+def _key(name):
+    """Names are compared in lower case, and as text also where they are no UTF-8."""
+    return os.fsencode(name.casefold()).decode(errors="backslashreplace")
+
+
+def _storable(text):
+    """Text as SQLite takes it: bytes where it is a file name that is no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text
+
+
+def _now():
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
