@@ -40,6 +40,10 @@ class FileFormatError(ValueError):
     __module__ = "edfast.filereader"  # where it is public
 
 
+class NoSuchFrameError(FileFormatError):
+    """The file has fewer frames."""
+
+
 class Block(NamedTuple):
     """An array that was stepped over: where it stands in the file, and how many bytes it has."""
 

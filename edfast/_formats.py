@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._dm import PIXELS, Block, FileFormatError, read_tags
+from ._dm import PIXELS, Block, FileFormatError, NoSuchFrameError, read_tags
 
 # How files of each format begin. The extension counts for nothing.
 _MAGIC = (
@@ -51,7 +51,7 @@ def _checked_shape(shape, kind):
 
 def _checked_frame(frame, count):
     if frame is not None and frame >= count:
-        raise FileFormatError(f"frame must be from 0 to {count - 1} (there are {count}), not {frame}")
+        raise NoSuchFrameError(f"frame must be from 0 to {count - 1} (there are {count}), not {frame}")
     return frame
 
 

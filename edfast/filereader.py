@@ -102,7 +102,7 @@ def _read(path, frame, dataset):
     try:
         image, facts = read(path, frame, dataset)
     except FileFormatError as error:
-        raise FileFormatError(f"{path}: {error}") from error.__cause__
+        raise type(error)(f"{path}: {error}") from error.__cause__
     except ImportError:
         raise
     except Exception as error:
