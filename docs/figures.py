@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
 import edfast
+from edfast._tune import plot_tuning, tune
 from edfast.geometry import Poni, poni_with_center
 from edfast.image._classify_file import plot_classes
 from edfast.image._hits_file import plot_scores
 from edfast.image.preprocess import score_cut
 from edfast.plots import plot_calibration, plot_recalibration, plot_ring_fit
-from edfast.simulate import BeamStop, powder_pattern, ring_pattern
+from edfast.simulate import BeamStop, powder_pattern, ring_pattern, write_dm4
 
 RED, GREEN, BLUE, ORANGE, GREY = "#e6262b", "#12c24a", "#2a6fb5", "#f08c1a", "#5b6570"
 CENTER = (262.3, 248.7)
@@ -304,8 +306,20 @@ def classes():
     return plot_classes(decomp, labels, patterns, title="600 simulated patterns, SpecEM")
 
 
+def tuning():
+    """Images behind a beam stop: a plateau, and far from the rings."""
+    poni = Poni(0.2, 0.00255, 0.00255, 0, 0, 0, 2.5e-12, 1e-5, 1e-5, max_shape=SHAPE)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"image_{k}.dm4" for k in range(4)]
+        for k, path in enumerate(paths):
+            image, _ = ring_pattern(SHAPE, (262.3 + k, 248.7 - k / 2), [120.0], widths=4.0, amplitudes=300.0, background=200.0,
+                                    background_decay=150.0, beamstop=BeamStop(45, width=26), random_state=k)
+            write_dm4(path, image)
+        return plot_tuning(tune(paths, poni))
+
+
 FIGURES = (classes, hits, repaired, calibrated, first, guide, ring_fit, ring_fit_off, threshold, min_size, methods,
-           orientation, half_pixel)
+           orientation, half_pixel, tuning)
 
 
 def make_all(folder):

@@ -78,6 +78,15 @@ def save(values):
     write_atomically(path(), text)
 
 
+def default_jobs():
+    """Files in work at the same time where nobody says it: the setting, else the cores of this process, eight at most.
+
+    Beyond eight threads the disk is the limit.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return load().get("jobs") or min(cores, 8)
+
+
 def _read():
     try:
         return path().read_text(encoding="utf-8")

@@ -262,6 +262,51 @@ def demo(output):
     sys.exit(0 if all(row.status == "ok" for row in rows) else 1)
 
 
+@main.command(short_help="Which parameters to use, measured on your own images.")
+@click.argument("images", nargs=-1, required=True, type=click.Path())
+@click.option("-p", "--poni", required=True, type=click.Path(), metavar="FILE", help="PONI file of the images.")
+@click.option("-o", "--output", default="tune.png", show_default=True, type=click.Path(), metavar="FILE", help="The figure.")
+@click.option("--threshold-rel", type=float, nargs=2, default=(0.2, 2.0), show_default=True, metavar="FROM TO",
+              help="Range of the factor on Otsu's threshold.")
+@click.option("--min-size", type=int, nargs=2, metavar="FROM TO",
+              help="Range of the smallest bright region, in pixels; by default from 1 to what suits the size of the images.")
+@click.option("--tolerance", type=float, default=0.5, show_default=True, metavar="PIXEL",
+              help="By how much the centre may move on a plateau.")
+@click.option("-m", "--mask", type=click.Path(), metavar="FILE",
+              help="Mask for all images (.npy or an image): non-zero pixels are left out.")
+@click.option("--frame", type=click.IntRange(min=0), help="Which image of files with several, from 0.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Images in work at the same time; by default as for a batch.")
+@click.option("-v", "--verbose", is_flag=True, help="Where errors come from.")
+def tune(images, poni, output, mask, verbose, **options):
+    """Sweep threshold_rel and min_size over IMAGES, and try the options of the ring fit.
+
+    FILE shows how far the centre moves, where it does not (the plateau), and how far it is from the centre of the rings. The
+    last line says which method and parameters to use, and why.
+
+    Exit code: 0 done, 1 no image has a centre, 2 wrong usage or a PONI file, mask or figure that cannot be read or written.
+
+    \b
+    Examples:
+      edfast tune day1/*07.dm4 -p cal.poni
+      edfast tune first.dm4 last.dm4 -p cal.poni --threshold-rel 0.5 1.5 -o parameters.png
+    """  # noqa: D301
+    from . import _tune
+    from ._recalibrate import check_not_input, read_mask
+    from .geometry import read_poni
+
+    with _one_line(verbose):
+        check_not_input(output, poni, *images, *[mask] * (mask is not None))
+        geometry, mask = read_poni(poni), None if mask is None else read_mask(mask)
+        with _progress(len(set(images))) as (step, _say):
+            tuning = _tune.tune(images, geometry, mask=mask, step=step, **options)
+        for image in tuning.unusable:
+            click.echo(f"edfast: {image.error}", err=True)
+        if tuning.images:
+            _tune.write_picture(tuning, output)
+    click.echo(_tune.table(tuning) + (f"\n  figure  {output}" if tuning.images else ""))
+    sys.exit(0 if tuning.images else 1)
+
+
 @main.command(short_help="Compile all kernels, so that the first image does not wait.")
 def warmup():
     """Compile all kernels now, so that the first image does not wait for them.

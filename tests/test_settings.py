@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from edfast import _settings
-from edfast._settings import load, save
+from edfast._settings import default_jobs, load, save
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,12 @@ def write(folder, content):
 def test_nothing_is_set_without_a_file(folder):
     assert load() == {}
     assert not folder.exists()
+
+
+def test_the_default_number_of_jobs(folder):
+    assert 1 <= default_jobs() <= 8
+    save({"jobs": 13})
+    assert default_jobs() == 13
 
 
 def test_the_environment_names_the_folder(folder, monkeypatch, tmp_path):
