@@ -263,7 +263,7 @@ def _grey_range(image):
     return low - margin, high + margin
 
 
-def _log_scale(pixels):
+def log_scale(pixels):
     """Logarithm of the height over the dark level, in units of the typical height: (values, lowest, highest to be shown)."""
     step = max(1, int(math.sqrt(pixels.size / 1e6)))
     sample = pixels[::step, ::step]
@@ -309,7 +309,7 @@ def _draw_rings(axes, pixels, fit):
     import matplotlib as mpl
     from matplotlib.collections import LineCollection, PolyCollection
 
-    values, low, high = _log_scale(pixels)
+    values, low, high = log_scale(pixels)
     axes.imshow(values, cmap=mpl.colormaps["gray"].with_extremes(bad=_NOTHING), vmin=low, vmax=high,
                 interpolation="nearest" if max(pixels.shape) < 300 else "antialiased", interpolation_stage="data")
     rejected, used = _rejected_spans(fit), _used_spans(fit)
@@ -466,7 +466,7 @@ def _draw_deviations(axes, shifts, fit):
 
 def _draw_expected(axes, pixels, calibration):
     """Half circles where the rings should be, the other half left to the image itself."""
-    values, low, high = _log_scale(pixels)
+    values, low, high = log_scale(pixels)
     smooth = "nearest" if max(pixels.shape) < 300 else "antialiased"
     axes.imshow(values, cmap="gray", vmin=low, vmax=high, interpolation=smooth)
     for k, ring in enumerate(calibration.rings):
