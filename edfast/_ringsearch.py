@@ -128,7 +128,7 @@ class Search:
         return coarse.profile_score(contrast, weights, x, y, self._sums, self._numbers)
 
     def climb(self, contrast, weights, best, x, y, step=1.0):
-        """The nearest maximum of the score, to a quarter of a block: (score, x, y)."""
+        """The nearest maximum of the score, by steps to half a block and a parabola over two: (score, x, y)."""
         while step > 0.2:
             for dx, dy in ((step, 0), (-step, 0), (0, step), (0, -step)):
                 value = self.score(contrast, weights, x + dx, y + dy)
@@ -137,7 +137,9 @@ class Search:
                     break
             else:
                 step /= 2
-        return best, x, y
+        left, right = (self.score(contrast, weights, x + dx, y) for dx in (-1, 1))
+        up, down = (self.score(contrast, weights, x, y + dy) for dy in (-1, 1))
+        return best, x + _vertex(left, best, right), y + _vertex(up, best, down)
 
     def centers(self):
         """Candidates (x, y) in blocks, the most promising first; each is looked for when it is asked for."""
@@ -176,6 +178,12 @@ def nearby_center(image, bad, cx, cy):
     if best < 5 * np.sqrt(len(search._sums)) or best < 1.2 * here:
         return None
     return (x + 0.5) * size - 0.5, (y + 0.5) * size - 0.5, size
+
+
+def _vertex(before, here, after):
+    """Where the parabola through three values, one step apart, has its maximum: within half a step of the middle one."""
+    bend = before + after - 2 * here
+    return min(max(0.5 * (before - after) / bend, -0.5), 0.5) if bend < 0 else 0.0
 
 
 def _apart(points):

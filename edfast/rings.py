@@ -30,6 +30,7 @@ _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors
 _STILL = 0.3        # squared last step, in standard errors, that counts as converged
+_SHARP = 0.1        # widths that a ring may be off in a profile without blurring it
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried
 _STRETCHED = 0.15   # strain from where on what was fitted is no ring: an axis ratio of 1.35
@@ -38,6 +39,7 @@ _RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in th
 _AGREED = 0.6        # share of the sectors in which a ring can be seen that must not contradict it
 _WIDE = 1.5         # times the width of the others from where on a ring may be two
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
+_SECOND = 2         # of them that get a second chance
 _WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
 
 
@@ -52,10 +54,10 @@ class _State:
         self.center, self.strain = np.array(center, float), np.array(strain, float)
         self.radii, self.widths = np.array(radii, float), np.array(widths, float)
 
-    def near(self, other):
-        """Whether no ring has moved so far that pixels stand in the wrong cells."""
+    def near(self, other, part=0.25):
+        """Whether no ring has moved so far, in its widths, that pixels stand in the wrong cells."""
         move = np.abs(self.center - other.center).max() + np.abs(self.strain - other.strain).max() * self.radii.max()
-        return move < 0.25 * self.widths.min()
+        return move < part * self.widths.min()
 
     def scaled(self, factor):
         """The same in pixels that are `factor` times smaller."""
@@ -140,8 +142,11 @@ def _profile(frame, state):
     return averaged(table)[:2]
 
 
-def _look_for_rings(mean, error, known):
-    """Bumps in a radial profile, besides the rings that are `known` (first): rows of radius, width, height, significance."""
+def _look_for_rings(mean, error, known, every):
+    """Bumps in a radial profile, besides the rings that are `known` (first): rows of radius, width, height, significance.
+
+    Those that look like rings, or `every` one.
+    """
     from .kernels import profile
 
     places = np.arange(len(mean)) + 0.5
@@ -159,7 +164,7 @@ def _look_for_rings(mean, error, known):
     rings = rings[:found]
     rings[:, 0] += 0.5
     rings = np.concatenate([known, rings])
-    return rings[_stand(mean, error, rings, 0.1, 2.0)]
+    return rings if every else rings[_stand(mean, error, rings, 0.1, 2.0)]
 
 
 def _stand(mean, error, rings, depth, doubt):
@@ -263,20 +268,26 @@ def _split(frame, solution, rings, ellipse):
     return parted, outcome
 
 
-def _try(frame, center, ellipse):
-    """Fit the middle-sized image from a rough centre: (solution, rings that stand), or (None, why not)."""
+def _try(frame, center, ellipse, every):
+    """Fit the middle-sized image from a rough centre: (solution, rings that stand), or (None, why not).
+
+    With `every`, all bumps of the first profile are fitted, whether or not they look like rings.
+    """
     state, rings, why = _State(center, (0, 0), [], []), np.empty((0, 4)), "no ring stands out of the radial profile"
     best, profiled = None, None
     for turn in range(4):
-        mean, error = _profile(frame, state)
-        profiled = state
-        looked = _look_for_rings(mean, error, rings)
+        if profiled is None or not state.near(profiled, _SHARP):
+            mean, error = _profile(frame, state)
+            profiled = state
+        elif turn > 1:
+            break
+        looked = _look_for_rings(mean, error, rings, every and turn == 0)
         if best is not None and best.gain < 1:
             # What else there is in the profile is a ring only if it fits in with those that do agree.
             looked = looked[looked[:, 1] < 2 * rings[:, 1].max()]
         if len(looked) == 0 or (turn > 1 and len(looked) <= len(rings)):
             break
-        if turn == 0:
+        if turn == 0 and not every:
             # The clear ones fix centre and strain, with which the profile becomes so sharp that the others can be told.
             looked = looked[(looked[:, 2] > 0.08 * looked[0, 2]) & (looked[:, 3] > 0.3 * looked[0, 3])]
         solution, outcome = _settle(frame, state, looked, ellipse)
@@ -289,10 +300,12 @@ def _try(frame, center, ellipse):
     if best is None:
         return None, why
     best, rings = _split(frame, best, rings, ellipse)
-    if best.state is not profiled:
+    if not best.state.near(profiled, _SHARP):
         mean, error = _profile(frame, best.state)
-    rings = rings[_stand(mean, error, rings, 0.14, 1.0)]
-    if not len(rings):
+    while len(rings) and not (standing := _stand(mean, error, rings, 0.14, 1.0)).all():
+        # What leant on one that fell must stand alone.
+        rings = rings[standing]
+    if len(rings) < 1 + every:
         return None, "what stands out of the radial profile is an edge or a shoulder, no ring"
     return best, rings
 
@@ -370,9 +383,11 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
         starts = itertools.chain([tuple((v + 0.5) / factor / size - 0.5 for v in center)], starts)
     best: tuple = (0.0, None, None, None)
     reason = "nothing in the image is symmetric about a centre"
-    for start in itertools.islice(starts, _TRIALS):
+    for start, every in _attempts(starts):
+        if every and best[1] is not None:
+            break
         frame = _Frame(middle, hidden, search.stop(*start), size)
-        solution, outcome = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse)
+        solution, outcome = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse, every)
         if solution is None or (doubt := _doubt(solution)):
             reason = outcome if solution is None else doubt
             continue
@@ -394,6 +409,16 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     if doubt := _doubt(solution):
         raise RingNotFoundError(f"no ring found: {doubt}")
     return _result(solution, block, radius)
+
+
+def _attempts(starts):
+    """(start, whether to fit every bump of its profile): all starts as usual, then, if need be, the best ones once more."""
+    first = []
+    for start in itertools.islice(starts, _TRIALS):
+        first.append(start)
+        yield start, False
+    for start in first[:_SECOND]:
+        yield start, True
 
 
 def _choose(rings, radius, most):
