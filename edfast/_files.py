@@ -19,10 +19,16 @@ def check_output(path, name="output"):
         raise PermissionError(f"{name} {path} cannot be written: no permission to write in {folder}")
 
 
-def write_atomically(path, content):
-    """Write `content` (str or bytes) to a temporary file beside `path`, and rename it: never half a file."""
+def write_atomically(path, content, *, sync=False):
+    """Write `content` (str or bytes) to a temporary file beside `path`, and rename it: never half a file.
+
+    With `sync` the disk has the content before the name: then not even a power cut leaves half a file.
+    """
     with replacing(path) as temporary, temporary.open("xb") as file:
         file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

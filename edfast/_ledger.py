@@ -139,6 +139,30 @@ class Ledger:
         with self._connected() as connection:
             yield from stored_rows(connection, self.folder, status)
 
+    def to_csv(self, path):
+        """Write the rows as a table, in the order of the input: pixels to a ten-thousandth, cells without a value empty."""
+        from ._exports import write_csv
+
+        write_csv(self.rows(), path)
+
+    def to_parquet(self, path):
+        """Write the rows as a Parquet file, for pandas, polars and the like, with options and versions as its metadata.
+
+        The extra ``edfast[parquet]`` installs what it needs (ImportError).
+        """
+        from ._exports import write_parquet
+
+        write_parquet(self.rows(), path, self._facts())
+
+    def to_nexus(self, path):
+        """Write the rows as a NeXus file (HDF5); silx and nexpy show the drift of the beam with its errors."""
+        from ._exports import write_nexus
+
+        write_nexus(self.rows(), path, self._facts())
+
+    def _facts(self):
+        return {"options": self.options, "versions": self.versions, "started": self.started, "finished": self.finished}
+
     @contextlib.contextmanager
     def _connected(self):
         """A connection that only reads; errors of SQLite as one line with the name of the file."""
@@ -327,6 +351,22 @@ def record(connection, run, results):
         return
     with transaction(connection):
         connection.executemany(change, rows)
+
+
+def good_numbers(connection, names):
+    """Rows (id, *names) of the files that are done, in the order of the input; 0 for a number that there is not."""
+    columns = ", ".join(f"ifnull({name}, {1 if name == 'converged' else 0})" for name in names)
+    return connection.execute(f"SELECT id, {columns} FROM files WHERE status = 'ok' ORDER BY position, id")
+
+
+def set_flags(connection, words, trajectory):
+    """Write the flags, {id: words}, and the robust trajectory, rows of (cx, cy, id), in place of all that were there."""
+    with transaction(connection):
+        connection.execute("UPDATE files SET flags = NULL, smooth_cx = NULL, smooth_cy = NULL "
+                           "WHERE flags IS NOT NULL OR smooth_cx IS NOT NULL")
+        connection.executemany("UPDATE files SET flags = ? WHERE id = ?", ((word, number) for number, word in words.items()))
+        connection.executemany("UPDATE files SET smooth_cx = ?, smooth_cy = ? WHERE id = ?",
+                               ((float(x), float(y), int(number)) for x, y, number in trajectory))
 
 
 def _value(value):

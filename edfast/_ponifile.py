@@ -134,7 +134,7 @@ def _poni(entries):
     return Poni(distance=distance, wavelength=wavelength, **parameters, **_detector(entries))
 
 
-def write_poni(path, poni, *, comment=None):
+def write_poni(path, poni, *, comment=None, sync=False):
     """Write `poni` as one block of version 2.1, all digits, atomically: the file is there complete, or not at all.
 
     An existing file is replaced; a symbolic link keeps pointing to the file that it names.
@@ -147,6 +147,8 @@ def write_poni(path, poni, *, comment=None):
         The geometry.
     comment : str, optional
         Written above the block, each line behind a #.
+    sync : bool, optional
+        Wait until the disk has it: then not even a power cut leaves half a file.
 
     Raises
     ------
@@ -162,7 +164,7 @@ def write_poni(path, poni, *, comment=None):
     (2048, 2048)
     """
     check_output(path)
-    write_atomically(path, _block(poni, comment))
+    write_atomically(path, _block(poni, comment), sync=sync)
 
 
 def _block(poni, comment):

@@ -1,5 +1,482 @@
-"""Recalibration of many files: one PONI and one row of a ledger for each; interrupted at any moment, it can be resumed."""
+"""Recalibration of many files: one PONI and one row of a ledger for each. Killed at any moment, a run can be resumed."""
 
+import contextlib
+import fnmatch
+import glob
+import hashlib
+import io
+import itertools
+import json
+import math
+import os
+import queue
+import re
+import time
+import traceback
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _ledger
+from ._exports import write_csv
+from ._files import check_output, write_atomically
 from ._ledger import Ledger, LedgerError
+from ._recalibrate import Options, is_array, read_mask, recalibrate_file
+from ._settings import default_jobs, load
+from ._validation import as_count, as_mask
+from .geometry import Poni, read_poni
 
-__all__ = ["Ledger", "LedgerError"]
+__all__ = ["BatchError", "Ledger", "LedgerError", "recalibrate_batch"]
+
+CSV_NAME, PICTURE_NAME, REPORT_NAME = "recalibration.csv", "drift.png", "report.html"
+_IN_FLIGHT = 32     # tasks of an executor that does not say how many workers it has
+_NAMED = 16         # files whose names the picture shows
+_AHEAD = 1000       # files that may be done before one that was begun earlier
+
+
+class BatchError(RuntimeError):
+    """A run that cannot go on, or cannot begin; what was done is in the ledger. One line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all files of a run have in common, as it is sent to the workers."""
+
+    poni: Poni
+    options: Options
+    folder: str
+    source: str
+    frame: int | None
+    mask: bytes | None          # packed and compressed: it goes along with each task
+    shape: tuple[int, int] | None
+    serial: bool
+    run: str                    # so that no executor takes the task of another run for the same
+
+
+def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyfai", beamstop=True, threshold_rel=0.5,
+                      min_size=50, mask=None, frame=None, smooth=False, jobs=None, block=None, executor=None, resume=False,
+                      overwrite=False, progress=None):
+    """Find the beam in many files, write a PONI file for each, and one ledger of all.
+
+    Each file has one row in the ledger, also one that cannot be read; it stops no other. The row is written as soon as the
+    file is done. Whatever ends the run, another one with ``resume=True`` does what is left: files without a result, those
+    that failed, those whose size or time of change is another, those whose PONI is gone, and all if an option, the mask or the
+    input PONI is another.
+
+    Parameters
+    ----------
+    files : str, path-like or iterable of these
+        Images that `edfast.load_data` reads: names, a generator of names, or a pattern such as ``"day1/*.dm4"`` (``**`` for
+        all folders below). Their names go to the ledger one by one. One that is there twice is done once.
+    ponifile : str or path-like
+        The PONI file with the distance and the tilts.
+    output : str or path-like
+        Folder for the PONI files, ``recalibration.sqlite`` (the ledger), ``recalibration.csv``, ``drift.png`` and
+        ``report.html``; made if needed.
+    method, convention, beamstop, threshold_rel, min_size, frame
+        As for `edfast.recalibrate_with_beamstop`, or with ``beamstop=False`` for `edfast.recalibrate_no_beamstop`.
+    mask : str, path-like or array_like of shape (H, W), optional
+        For all images: a file (.npy or an image) or the pixels. True or non-zero where a pixel is to be left out.
+    smooth : bool, optional
+        Add a robust trajectory, ``smooth_cx`` and ``smooth_cy``, beside the centres that were found. Nothing else changes.
+    jobs : int, optional
+        Files in work at the same time: threads without an `executor` (by default the setting, see `edfast bench --save`, else
+        the number of cores, 8 at most), otherwise tasks that are handed to it before the first must be done (by default
+        twice its workers). The memory is bounded by it, not by the number of files.
+    block : int, optional
+        Files of one task, whose rows are written together; by default the setting, else 1.
+    executor : concurrent.futures.Executor, optional
+        Who does the work: anything with ``submit`` that returns futures with ``result``, ``cancel`` and
+        ``add_done_callback``, such as a process pool (spawned), ``dask.distributed.Client(...).get_executor()`` or
+        ``mpi4py.futures.MPIPoolExecutor``. Its workers see the same folders under the same names. It is not shut down.
+    resume : bool, optional
+        Go on with the ledger in `output`, if there is one.
+    overwrite : bool, optional
+        Begin anew although the ledger in `output` is that of an interrupted run. (That of a finished one is replaced anyway.)
+    progress : callable, optional
+        Called for each file that was done, in the order of the input, with its row (a dict as of `Ledger.rows`, and ``trace``,
+        where an error came from), the number of files that are done or need not be, and that of all.
+
+    Returns
+    -------
+    Ledger
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        An input is not there, or `output` cannot be made or written. `LedgerError`, which is one of these: another run is
+        writing there, the disk is full, the ledger is damaged.
+    BatchError
+        (A RuntimeError.) The ledger is that of an interrupted run, and neither `resume` nor `overwrite` was given; or the
+        executor broke down.
+    ValueError, TypeError
+        An argument makes no sense. All of these are raised before any file is read.
+
+    See Also
+    --------
+    edfast.recalibrate_with_beamstop
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from edfast.simulate import ring_pattern, write_dm4
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for i in range(3):
+    ...     image, _ = ring_pattern((256, 256), center=(120 + i, 130), radii=[60], random_state=i)
+    ...     write_dm4(folder / f"image_{i}.dm4", image)
+    >>> write_poni(folder / "cal.poni", Poni(0.2, 0.001, 0.001, 0, 0, 0, None, 1e-5, 1e-5, max_shape=(256, 256)))
+    >>> ledger = recalibrate_batch(str(folder / "*.dm4"), folder / "cal.poni", output=folder / "out")
+    >>> ledger.counts()
+    {'ok': 3, 'failed': 0, 'pending': 0}
+    >>> [round(row["cx"]) for row in ledger.rows()]
+    [120, 121, 122]
+    """
+    options = Options(bool(beamstop), method, convention, threshold_rel, min_size)
+    frame = None if frame is None else as_count(frame, "frame")
+    block = as_count(load().get("block", 1) if block is None else block, "block", minimum=1)
+    own, tasks = executor is None, _tasks(executor, jobs)
+    if own:
+        jobs = tasks
+    elif not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"executor must have the method submit, as in concurrent.futures, not be {type(executor).__name__}")
+    job = _job(ponifile, options, Path(os.fsdecode(output)).absolute(), frame, mask, serial=not own or jobs > 1)
+    said = _resolved(job, mask) | {"smooth": bool(smooth), "jobs": tasks, "block": block, "output": os.fsdecode(output),
+                                   "executor": "threads" if own else type(executor).__name__}
+    folder = make_folder(output)
+    with _ledger.writing(folder) as ledger:
+        run = _begin(ledger, files, job, said, resume, overwrite)
+        _remove_leftovers(folder)
+        with ThreadPoolExecutor(jobs, "recalibrate") if own else nullcontext(executor) as pool:
+            _work_off(ledger, run, job, pool, tasks + own, block, progress)
+        _add_flags(ledger, options.method, smooth)
+        _sync_folder(folder)
+        _ledger.end_run(ledger, run)
+    return _export(Ledger(folder))
+
+
+# ------------------------------------------------------------------------------------------------------------- beginning
+
+
+def _tasks(executor, jobs):
+    """How many tasks are handed out at the same time."""
+    if jobs is not None:
+        return as_count(jobs, "jobs", minimum=1)
+    if executor is None:
+        return default_jobs()
+    workers = getattr(executor, "_max_workers", None) or getattr(executor, "num_workers", None)
+    return 2 * workers if isinstance(workers, int) and workers > 0 else _IN_FLIGHT
+
+
+def _job(ponifile, options, folder, frame, mask, serial):
+    poni, packed, shape = read_poni(ponifile), None, None
+    if mask is not None:
+        pixels = np.asarray(mask) if is_array(mask) else read_mask(mask)
+        if pixels.ndim != 2:
+            raise ValueError(f"mask must be two-dimensional (rows, columns), not of shape {pixels.shape}")
+        pixels = as_mask(pixels, pixels.shape)
+        packed, shape = zlib.compress(np.packbits(pixels.view(bool)).tobytes(), 1), pixels.shape
+    return _Job(poni, options, os.fspath(folder), os.fsdecode(ponifile), frame, packed, shape, serial, os.urandom(8).hex())
+
+
+def _resolved(job, mask):
+    """The options of a run as its ledger keeps them."""
+    options = {name: getattr(job.options, name) for name in Options.__dataclass_fields__}
+    digests = {"poni_sha256": hashlib.sha256(Path(job.source).read_bytes()).hexdigest(),
+               "mask_sha256": None if job.mask is None else hashlib.sha256(job.mask + repr(job.shape).encode()).hexdigest()}
+    name = None if mask is None else "an array" if is_array(mask) else os.fsdecode(mask)
+    return options | {"frame": job.frame, "poni": job.source, "mask": name} | digests
+
+
+def _digest(said):
+    """Of the options that decide about the result for an image."""
+    names = (*Options.__dataclass_fields__, "frame", "poni_sha256", "mask_sha256")
+    return hashlib.sha256(json.dumps({name: said[name] for name in names}, sort_keys=True).encode()).hexdigest()
+
+
+def _versions():
+    import platform
+    import sqlite3
+    from importlib.metadata import version
+
+    from . import __version__
+
+    return {"edfast": __version__, "python": platform.python_version(), "platform": platform.platform(),
+            "sqlite": sqlite3.sqlite_version} | {name: version(name) for name in ("numpy", "numba", "scipy")}
+
+
+def make_folder(folder):
+    """The folder, made and known to take files, before any work."""
+    folder = Path(os.fsdecode(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file" if folder.is_file() else f"cannot be made ({error.strerror})"
+        raise type(error)(f"output folder {folder} {reason}: give another one") from None
+    for name in (_ledger.LEDGER_NAME, CSV_NAME, PICTURE_NAME, REPORT_NAME):
+        check_output(folder / name)
+    return folder
+
+
+def _begin(ledger, files, job, said, resume, overwrite):
+    """Number of the run, all of whose files are in the ledger: all at once, or as it was if this is interrupted."""
+    last = _ledger.last_run(ledger)
+    if last and last[1] is None and not resume and not overwrite:
+        raise BatchError(f"{job.folder} holds an interrupted run: finish it with --resume (resume=True), or begin anew with "
+                         "--overwrite (overwrite=True)")
+    with _ledger.transaction(ledger):
+        if last and not resume:
+            _ledger.forget(ledger)
+        run = _ledger.begin_run(ledger, _digest(said), said, _versions())
+        ending = ".poni" if job.frame is None else f"_frame{job.frame}.poni"
+        reserved = [Path(job.source).name] if Path(job.source).resolve().parent == Path(job.folder).resolve() else []
+        _ledger.enlist(ledger, _ranked(files), run, ending, reserved)
+    return run
+
+
+def _ranked(files):
+    """(rank, name) of each file; those that a pattern matches have the same rank, to be brought into order later."""
+    if not is_array(files):
+        return ((0, name) for name in expand(os.fsdecode(files)))
+    try:
+        files = iter(files)
+    except TypeError:
+        raise TypeError(f"files must be names of files, not {type(files).__name__}") from None
+    return ((rank, _name(file)) for rank, file in enumerate(files))
+
+
+def _name(file):
+    if is_array(file):
+        raise TypeError(f"files must be names of files, not {type(file).__name__}")
+    return os.fsdecode(file)
+
+
+def expand(pattern):
+    """Iterate over the names that match, in no order; the pattern itself if it is the name of a file, or nothing matches."""
+    folder, name = os.path.split(pattern)
+    if not glob.has_magic(pattern) or os.path.lexists(pattern):
+        return iter([pattern])
+    if "**" in pattern or not glob.has_magic(name):
+        found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 (names as they were given)
+    else:
+        found = _matching(folder, re.compile(fnmatch.translate(name)).match, hidden=name.startswith("."))
+    first = next(found, pattern)
+    return itertools.chain([first], found)
+
+
+def _matching(folder, match, hidden):
+    # glob makes a list of all names in a folder, which may be millions.
+    for parent in glob.iglob(folder) if glob.has_magic(folder) else [folder]:  # noqa: PTH207
+        with contextlib.suppress(OSError), os.scandir(parent or ".") as entries:
+            for entry in entries:
+                if match(entry.name) and (hidden or not entry.name.startswith(".")):
+                    yield os.path.join(parent, entry.name)  # noqa: PTH118
+
+
+def _remove_leftovers(folder):
+    """Delete the temporary files of a killed run; the lock on the ledger says that there is no other run."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", entry.name):
+                with contextlib.suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+# --------------------------------------------------------------------------------------------------------------- working
+
+
+def _work_off(ledger, run, job, pool, most, block, progress):
+    """Do what is left of a run: rows are written as soon as they come, and reported in the order of the input."""
+    total = _ledger.count_listed(ledger, run)
+    left = _left(_ledger.listed(ledger, run), job.folder)
+    running, waiting, came = {}, {}, queue.SimpleQueue()
+    handed_out = reported = 0
+    try:
+        while True:
+            while len(running) < most and handed_out - reported < _AHEAD and (files := list(itertools.islice(left, block))):
+                future = _submit(pool, job, files)
+                running[future] = handed_out, files
+                handed_out += 1
+                future.add_done_callback(came.put)
+            if not running:
+                return
+            number, files = running[future := came.get()]
+            results = _results(future, files)
+            del running[future]
+            _ledger.record(ledger, run, {file.id: result for file, result in zip(files, results, strict=True)})
+            waiting[number] = files, results
+            while reported in waiting:
+                for file, result in zip(*waiting.pop(reported), strict=True):
+                    if progress is not None:
+                        progress(_row(file, result, job.folder), file.number + 1, total)
+                reported += 1
+    except BaseException as error:
+        begun = [future for future in running if not future.cancel()]
+        if isinstance(error, (KeyboardInterrupt, BatchError)):
+            for future in begun:
+                with contextlib.suppress(BaseException):
+                    files, results = running[future][1], future.result()
+                    _ledger.record(ledger, run, {file.id: result for file, result in zip(files, results, strict=True)})
+            write_csv(_ledger.stored_rows(ledger, Path(job.folder)), Path(job.folder) / CSV_NAME)
+        raise
+
+
+class _File(NamedTuple):
+    """A file that is to be done: its number in the input, its row, its name, and that of its PONI."""
+
+    number: int
+    id: int
+    path: str
+    name: str
+
+
+def _left(files, folder):
+    """`_File` of each of the files, as `_ledger.listed` gives them, that is not done or has changed since."""
+    for number, (id_, path, name, status, *known) in enumerate(files):
+        if status != "ok" or not _is_done(path, Path(folder) / name, *known):
+            yield _File(number, id_, path, name)
+
+
+def _is_done(path, poni, size, mtime_ns, poni_size):
+    """Whether an image is the same as when it was done, or gone since, and its PONI is there and whole."""
+    try:
+        if poni.stat().st_size < poni_size:
+            return False
+        now = os.stat(path)  # noqa: PTH116 (names as they were given)
+    except FileNotFoundError:
+        return poni.exists()
+    except OSError:
+        return False
+    return (now.st_size, now.st_mtime_ns) == (size, mtime_ns)
+
+
+def _submit(pool, job, files):
+    try:
+        return pool.submit(recalibrate_block, job, [(file.path, file.name) for file in files])
+    except Exception as error:
+        raise _broken(error) from error
+
+
+def _results(future, files):
+    """What a worker found out about the files of its block."""
+    try:
+        return future.result()
+    except Exception as error:
+        if type(error).__name__ != "KilledWorker":
+            raise _broken(error) from error
+        # Dask's word for a task on which several workers have died: it is the file's fault.
+        return [{"status": "failed", "error": "the workers that took it died one after the other (KilledWorker)"}] * len(files)
+
+
+def _broken(error):
+    return BatchError(f"the executor broke down ({one_line(error)}); what was done is in the ledger: go on with --resume "
+                      "(resume=True)")
+
+
+def recalibrate_block(job, files):
+    """What became of each of the files (path, name of its PONI), by a worker: a list of dicts with `_ledger.RESULTS`."""
+    return [recalibrate_one(path, Path(job.folder) / name, job) for path, name in files]
+
+
+def recalibrate_one(path, output, job):
+    """What became of one file; whatever goes wrong with it is in there."""
+    start = time.perf_counter()
+    found = {"status": "failed"}
+    try:
+        with contextlib.suppress(OSError):
+            stat = os.stat(path)  # noqa: PTH116
+            found |= {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        # One thread for each file leaves none for the bands of one image.
+        with _serial_kernels() if job.serial else nullcontext():
+            result, _ = recalibrate_file(path, job.poni, job.options, output, mask=_mask(job.mask, job.shape), frame=job.frame,
+                                         source=job.source, sync=True)
+        found |= _numbers(result) | {"status": "ok", "poni_size": output.stat().st_size}
+    except Exception as error:
+        # A corrupt file can raise anything; it must not take the other thousand with it. No PONI of what it was before stays.
+        with contextlib.suppress(OSError):
+            output.unlink(missing_ok=True)
+        found |= {"error": one_line(error), "trace": traceback.format_exc()}
+    return found | {"milliseconds": (time.perf_counter() - start) * 1e3}
+
+
+def _numbers(result):
+    fit, (x, y) = result.fit, result.before
+    found = {name: getattr(fit, name) for name in ("a", "b", "angle", "cx_err", "cy_err", "chi2", "coverage", "converged")
+             if hasattr(fit, name)}
+    if "chi2" in found:
+        found["quality"] = found["coverage"] / max(1.0, found["chi2"])
+    return found | {"cx": result.cx, "cy": result.cy, "dx": result.cx - x, "dy": result.cy - y, "misplaced": result.error}
+
+
+@lru_cache(maxsize=2)
+def _mask(packed, shape):
+    if packed is None:
+        return None
+    bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=shape[0] * shape[1])
+    return bits.view(bool).reshape(shape)
+
+
+def _serial_kernels():
+    from .kernels._bands import one_thread
+
+    return one_thread()
+
+
+def one_line(error):
+    """The message of an exception, without line breaks; its type where there is none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _row(file, result, folder):
+    """A row as `Ledger.rows` gives it, and where its error came from."""
+    blank = {name: "" if name in _ledger.TEXTS else math.nan for name in _ledger.COLUMNS}
+    poni = os.fspath(Path(folder) / file.name) if result["status"] == "ok" else ""
+    return blank | {"trace": ""} | result | {"path": file.path, "poni": poni, "index": file.number}
+
+
+# ---------------------------------------------------------------------------------------------------------------- ending
+
+
+def _add_flags(ledger, method, smooth):
+    """Flag the centres that jump or are badly determined, over the whole series, and write the robust trajectory."""
+    from ._trajectory import find_flags
+    from ._trajectory import smooth as robust
+
+    names = ("cx", "cy", "cx_err", "cy_err", "converged")
+    rows = np.fromiter(_ledger.good_numbers(ledger, names), [("id", "i8"), *((name, "f8") for name in names)])
+    centers, errors = (np.stack([rows[x], rows[y]], axis=1) for x, y in (names[:2], names[2:4]))
+    # The brightest pixel is known to a pixel at best.
+    alone, steps, uncertain = find_flags(centers, errors, rows["converged"] != 0, 0.5 if method == "max" else 0.05)
+    words = {int(i): " ".join(word for word, mark in (("jump", alone | steps), ("uncertain", uncertain)) if mark[k])
+             for k, i in enumerate(rows["id"]) if alone[k] or steps[k] or uncertain[k]}
+    path = robust(centers, alone | uncertain, steps) if smooth else None
+    _ledger.set_flags(ledger, words, () if path is None else zip(path[:, 0], path[:, 1], rows["id"], strict=True))
+
+
+def _sync_folder(folder):
+    """Wait until the disk has the names of the PONI files, whose contents it has already."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _export(ledger):
+    """The table, the picture and the report beside a ledger."""
+    from .plots import plot_drift
+
+    ledger.to_csv(ledger.folder / CSV_NAME)
+    names = ("cx", "cy", "dx", "dy")
+    rows = np.fromiter((tuple(row[name] for name in names) for row in ledger.rows()), [(name, "f8") for name in names])
+    few = [Path(row["path"]).name for row in ledger.rows()] if len(rows) <= _NAMED else None
+    figure, picture = plot_drift(*(rows[name] for name in names), labels=few), io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_atomically(ledger.folder / PICTURE_NAME, picture.getvalue())
+    return ledger
