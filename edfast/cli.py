@@ -307,6 +307,47 @@ def tune(images, poni, output, mask, verbose, **options):
     sys.exit(0 if tuning.images else 1)
 
 
+@main.command(short_help="Follow the centre in the new files of a folder, on a page too.")
+@click.option("--watch", "folder", required=True, type=click.Path(), metavar="FOLDER", help="Folder that is being filled.")
+@click.option("-p", "--poni", required=True, type=click.Path(), metavar="FILE",
+              help="PONI file with the distance and the tilts.")
+@click.option("-o", "--output", default=".", type=click.Path(), metavar="FOLDER", show_default=True,
+              help="Folder for newest.poni, which is replaced with each frame; made if needed.")
+@click.option("--each", is_flag=True, help="A PONI file for each frame too: NAME.dm4.poni, NAME.h5_frame12.poni.")
+@click.option("-m", "--mask", type=click.Path(), metavar="FILE",
+              help="Mask for all frames (.npy or an image): non-zero pixels are left out.")
+@click.option("--radius", type=float, metavar="PIXEL", help="Follow the ring of about this radius; by default all rings.")
+@click.option("--pattern", default="*", show_default=True, metavar="GLOB", help="Only files with such names.")
+@click.option("--existing", is_flag=True, help="Do the files too that are there at the start.")
+@click.option("--settle", type=float, default=0.2, show_default=True, metavar="SECONDS",
+              help="A file is complete when it has not changed for so long.")
+@click.option("--skip", is_flag=True, help="When behind, leave out the older files; by default they are done later.")
+@click.option("--serve", type=click.IntRange(0, 65535), metavar="PORT", help="Show it on a page, too; 0 for any free port.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+              help="With --serve: the address to listen on; other than the default lets other machines look.")
+@click.option("-v", "--verbose", is_flag=True, help="Where errors come from.")
+def track(folder, poni, output, verbose, **options):
+    """Follow the centre in the files of FOLDER as they arrive, until Ctrl-C.
+
+    A line for each frame goes to stdout, with tabs between time, cx, cy, their errors, flags (ok, lost, jumped, late), latency
+    [s], number of the frame and name of the file; all else goes to stderr. A file that is being written is left until it is
+    complete. When files come faster than they can be done, the newest go first.
+
+    Exit code: 0 ended by Ctrl-C or SIGTERM, 2 wrong usage or a file that cannot be read.
+
+    \b
+    Examples:
+      edfast track --watch /data/today -p cal.poni -o out/
+      edfast track --watch /data/today -p cal.poni --pattern '*.dm4' --serve 8080
+      edfast track --watch /data/today -p cal.poni > drift.tsv
+    """  # noqa: D301
+    from ._track import track
+
+    with _one_line(verbose):
+        track(folder, poni, _make_folder(output), say=click.echo, warn=lambda text: click.echo(f"edfast: {text}", err=True),
+              **options)
+
+
 @main.command(short_help="Compile all kernels, so that the first image does not wait.")
 def warmup():
     """Compile all kernels now, so that the first image does not wait for them.
