@@ -1,3 +1,4 @@
+from . import batch as batch
 from . import calibration as calibration
 from . import filereader as filereader
 from . import geometry as geometry
@@ -7,6 +8,7 @@ from . import recalibration as recalibration
 from . import rings as rings
 from . import simulate as simulate
 from . import tracking as tracking
+from .batch import recalibrate_batch as recalibrate_batch
 from .calibration import Calibration as Calibration
 from .calibration import CalibrationError as CalibrationError
 from .calibration import build_calibration_data_from_cif as build_calibration_data_from_cif

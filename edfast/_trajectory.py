@@ -8,6 +8,7 @@ SPAN = 11           # files of which the running median is taken
 _STEADY = 31        # files over which the speed of the trajectory is taken
 _CALM = 101         # files over which the trajectory's own scatter is taken
 _FAR = 6.0          # times scatter and error together that a centre may be away from its neighbours' median
+_FEW = 20.0         # files with which that is doubled
 _VAGUE = 5.0        # times the typical error of the run from where on a centre is badly determined
 _NORMAL = 1.4826    # standard deviation of a normal distribution over its median absolute deviation
 
@@ -79,7 +80,8 @@ def _steps(values, errors, resolution):
 def _far(off, errors, resolution):
     size = np.abs(off)
     scatter = np.maximum(_NORMAL * np.maximum(_running_median(size, _CALM), np.median(size)), resolution)
-    return size > _FAR * np.hypot(scatter, errors)
+    # What the scatter of a dozen files is, a dozen files hardly tell.
+    return size > _FAR * (1 + _FEW / len(size)) * np.hypot(scatter, errors)
 
 
 def _running_median(values, span):

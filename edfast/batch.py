@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _ledger
-from ._exports import write_csv
+from ._exports import write_csv, writer_for
 from ._files import check_output, write_atomically
 from ._ledger import Ledger, LedgerError
 from ._recalibrate import Options, is_array, read_mask, recalibrate_file
@@ -36,6 +36,7 @@ __all__ = ["BatchError", "Ledger", "LedgerError", "recalibrate_batch"]
 
 CSV_NAME, PICTURE_NAME, REPORT_NAME = "recalibration.csv", "drift.png", "report.html"
 _IN_FLIGHT = 32     # tasks of an executor that does not say how many workers it has
+_PATIENCE = 10      # seconds to wait for the scheduler of a cluster
 _NAMED = 16         # files whose names the picture shows
 _AHEAD = 1000       # files that may be done before one that was begun earlier
 
@@ -125,6 +126,7 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
     Examples
     --------
     >>> import tempfile, pathlib
+    >>> from edfast.geometry import Poni, write_poni
     >>> from edfast.simulate import ring_pattern, write_dm4
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> for i in range(3):
@@ -158,6 +160,31 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
         _sync_folder(folder)
         _ledger.end_run(ledger, run)
     return _export(Ledger(folder))
+
+
+@contextlib.contextmanager
+def dask_executor(address, jobs=None):
+    """(executor, jobs) for the Dask cluster whose scheduler is at `address`; by default two tasks for each of its threads."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("a Dask cluster needs dask.distributed: pip install 'edfast[dask]'") from error
+    with Client(address, timeout=_PATIENCE, set_as_default=False) as client:
+        threads = sum(client.ncores().values())
+        if not threads:
+            raise BatchError(f"the Dask cluster at {address} has no workers")
+        yield client.get_executor(pure=False), jobs or 2 * threads
+
+
+def export_ledger(ledger, files):
+    """Write the rows of a `Ledger` to each of the files, in the format that the ending of its name says."""
+    writers = [(getattr(ledger, writer_for(file)), file) for file in files]
+    for file in files:
+        check_output(file)
+        if Path(file).exists() and Path(file).samefile(ledger.path):
+            raise ValueError(f"{file} is the ledger itself: give another name")
+    for write, file in writers:
+        write(file)
 
 
 # ------------------------------------------------------------------------------------------------------------- beginning
@@ -217,7 +244,7 @@ def make_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = "is a file" if folder.is_file() else f"cannot be made ({error.strerror})"
-        raise type(error)(f"output folder {folder} {reason}: give another one") from None
+        raise type(error)(f"output folder {folder} {reason}: give another one with -o (output)") from None
     for name in (_ledger.LEDGER_NAME, CSV_NAME, PICTURE_NAME, REPORT_NAME):
         check_output(folder / name)
     return folder
@@ -257,7 +284,7 @@ def _name(file):
 
 
 def expand(pattern):
-    """Iterate over the names that match, in no order; the pattern itself if it is the name of a file, or nothing matches."""
+    """Iterate over the names that match, in no order; it stands for itself if there is a file of that name, or no match."""
     folder, name = os.path.split(pattern)
     if not glob.has_magic(pattern) or os.path.lexists(pattern):
         return iter([pattern])

@@ -50,7 +50,7 @@ def main():
 @click.option("-p", "--poni", required=True, type=click.Path(), metavar="FILE",
               help="PONI file with the distance and the tilts.")
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="FOLDER",
-              help="Folder for the PONI files, recalibration.csv and drift.png; made if needed.")
+              help="Folder for the PONI files, the ledger, table, picture and report; made if needed.")
 @click.option("--beamstop/--no-beamstop", default=True, show_default=True, help="Whether a beam stop hides the direct beam.")
 @click.option("--method", type=click.Choice(["ring", "covariance", "max", "centroid"]), default="ring", show_default=True,
               help="ring: the accurate one. With a beam stop also covariance (as documented: the centroid of the brightest "
@@ -66,28 +66,59 @@ def main():
 @click.option("--frame", type=click.IntRange(min=0), help="Which image of files with several, from 0.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1),
               help="Files in work at the same time; by default the number of cores, 8 at most.")
+@click.option("--resume", is_flag=True,
+              help="Finish the run that wrote to FOLDER: what is missing, failed, or has changed since.")
+@click.option("--overwrite", is_flag=True, help="Begin anew although FOLDER holds an interrupted run.")
+@click.option("--smooth", is_flag=True, help="Add a robust trajectory of the centre as columns of its own.")
+@click.option("--scheduler", metavar="ADDRESS", help="Let a Dask cluster do the work, whose scheduler is at tcp://HOST:PORT.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for each file, and where errors come from.")
-def recalibrate(files, poni, output, beamstop, method, convention, mask, threshold_rel, min_size, frame, jobs, verbose):
+def recalibrate(files, poni, output, scheduler, verbose, **options):
     """Find the beam in each of FILES and write a PONI file that has it there; distance and tilts stay.
 
-    FOLDER receives a PONI file for each image, recalibration.csv with a row for each (centre, shift from the input PONI,
-    semi-axes, error, time), and drift.png. A file that fails is reported and does not stop the others; inputs are never
-    changed.
+    FILES are names, or one pattern in quotes, for more files than a command line takes. FOLDER receives a PONI file for each
+    image; recalibration.sqlite, the ledger, and recalibration.csv, both with a row for each (centre, shift from the input
+    PONI, semi-axes, errors, flags, time); drift.png; and report.html. A file that fails is reported and does not stop the
+    others. Inputs are never changed. An interrupted run is finished by the same command with --resume.
 
-    Exit code: 0 all files recalibrated, 1 some failed, 2 wrong usage.
+    Exit code: 0 all files recalibrated, 1 some failed or the run was interrupted, 2 wrong usage.
 
     \b
     Examples:
       edfast recalibrate day1/*.dm4 -p cal.poni -o out/
+      edfast recalibrate "day1/**/*.dm4" -p cal.poni -o out/ --resume
       edfast recalibrate direct_*.dm4 -p cal.poni -o out/ --no-beamstop --method centroid
       edfast recalibrate series.h5 --frame 12 -p cal.poni -o out/ -m hot_pixels.npy
     """  # noqa: D301
-    from ._recalibrate import Options
+    with _one_line(verbose):
+        if scheduler is None:
+            ledger = run(files, poni, output, verbose=verbose, **options)
+        else:
+            from .batch import dask_executor
+
+            with dask_executor(scheduler, options["jobs"]) as (options["executor"], options["jobs"]):
+                ledger = run(files, poni, output, verbose=verbose, **options)
+    sys.exit(_exit_code(ledger))
+
+
+@main.command(short_help="Write the ledger of a batch as CSV, Parquet or NeXus.")
+@click.argument("ledger", type=click.Path())
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("-v", "--verbose", is_flag=True, help="Where errors come from.")
+def export(ledger, files, verbose):
+    """Write what is in LEDGER, the output folder of `edfast recalibrate`, to FILES: .csv, .parquet, or .h5 and .nxs for NeXus.
+
+    NeXus files show the drift of the beam when silx or nexpy open them. Parquet needs pip install 'edfast[parquet]'.
+
+    Exit code: 0 done, 2 wrong usage or a file that cannot be read or written.
+
+    \b
+    Examples:
+      edfast export out/ run.parquet run.nxs
+    """  # noqa: D301
+    from .batch import Ledger, export_ledger
 
     with _one_line(verbose):
-        options = Options(beamstop, method, convention, threshold_rel, min_size)
-        rows = run(files, poni, output, options, mask=mask, frame=frame, jobs=jobs, verbose=verbose)
-    sys.exit(0 if len(rows) and all(row.status == "ok" for row in rows) else 1)
+        export_ledger(Ledger(ledger), files)
 
 
 @main.command(short_help="Calibrate with an image of a known crystal's rings, and write a PONI file.")
@@ -251,15 +282,34 @@ def demo(output):
     A dozen DM4 images of a gold film with a drifting beam, half of them with a beam stop, and their PONI file are written to
     FOLDER and recalibrated as `edfast recalibrate` does it.
     """
-    from ._recalibrate import Options
     from .simulate import write_demo
 
     with _one_line():
         images, poni, truth = write_demo(_make_folder(output))
         click.echo(f"{len(images)} simulated images, {poni.name} and {truth.name} are in {output}{os.sep}\n")
-        rows = run(images, poni, Path(output) / "recalibrated", Options(True, "ring"))
-        _compare(rows, truth)
-    sys.exit(0 if all(row.status == "ok" for row in rows) else 1)
+        ledger = run(images, poni, Path(output) / "recalibrated", overwrite=True)
+        _compare(ledger.rows(), truth)
+    sys.exit(_exit_code(ledger))
+
+
+@main.command(short_help="Show a run over many files as one HTML page.")
+@click.argument("ledger", type=click.Path())
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="The page; by default report.html beside the ledger.")
+@click.option("-v", "--verbose", is_flag=True, help="Where errors come from.")
+def report(ledger, output, verbose):
+    """Show the run that LEDGER (recalibration.sqlite, or the folder that it is in) describes as one HTML page.
+
+    Drift, scatter and errors of the centre, the ellipse, the worst and the failed files with small pictures, options and
+    versions. The page needs no other file and no network. `edfast recalibrate` writes it at the end of a run.
+
+    Exit code: 0 written, 2 the ledger cannot be read or the page not be written.
+    """
+    from .batch import Ledger
+    from .report import write_report
+
+    with _one_line(verbose):
+        rows = Ledger(ledger)
+        click.echo(f"report  {write_report(rows, output or rows.folder / 'report.html')}")
 
 
 @main.command(short_help="Which parameters to use, measured on your own images.")
@@ -344,8 +394,17 @@ def track(folder, poni, output, verbose, **options):
     from ._track import track
 
     with _one_line(verbose):
-        track(folder, poni, _make_folder(output), say=click.echo, warn=lambda text: click.echo(f"edfast: {text}", err=True),
+        track(folder, poni, _make_folder(output), say=_say_or_stop, warn=lambda text: click.echo(f"edfast: {text}", err=True),
               **options)
+
+
+def _say_or_stop(text):
+    """A line on stdout; BrokenPipeError if nobody reads it, once: what is left is not tried again at the end."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 @main.command(short_help="Compile all kernels, so that the first image does not wait.")
@@ -380,44 +439,55 @@ def _calibrate(cif, image, output, mask, known, **options):
     click.echo(f"{found}\n  PONI file  {output}\n  picture    {picture}")
 
 
-def run(files, poni, folder, options, *, mask=None, frame=None, jobs=None, verbose=False):
-    """Recalibrate files as the command does, with its output, and return a row for each."""
-    from ._many import CSV_NAME, PICTURE_NAME, recalibrate_files
-    from ._recalibrate import read_mask
-    from .geometry import read_poni
+def run(files, poni, folder, *, verbose=False, **options):
+    """Recalibrate files as the command does, with its output, and return the ledger."""
+    from .batch import expand, recalibrate_batch
 
-    geometry = read_poni(poni)
-    mask = None if mask is None else read_mask(mask)
-    folder, rows, start = _make_folder(folder), [], time.perf_counter()
-    work = recalibrate_files(files, geometry, options, folder, mask=mask, frame=frame, source=poni, jobs=jobs)
+    start = time.perf_counter()
     try:
-        with _progress(len(set(files))) as (step, say):
-            for row in work:
-                rows.append(row)
+        with _progress() as (step, say):
+
+            def progress(row, done, total):
                 _report(row, say, verbose)
-                step()
+                step(done, total)
+
+            # Several patterns are expanded in their order; a single one is sorted by the ledger, without a list of names.
+            names = files[0] if len(files) == 1 else (name for pattern in files for name in sorted(expand(os.fspath(pattern))))
+            ledger = recalibrate_batch(names, poni, output=folder, progress=progress, **options)
     except KeyboardInterrupt:
-        work.close()
-        raise click.ClickException(f"interrupted; what was done is in {folder / CSV_NAME}") from None
-    _draw(rows, folder / PICTURE_NAME)
-    _summarise(rows, time.perf_counter() - start, folder / CSV_NAME, folder / PICTURE_NAME)
-    return rows
+        raise click.ClickException(f"interrupted; what was done is in {Path(folder) / 'recalibration.csv'}, and --resume goes "
+                                   "on from there") from None
+    _summarise(ledger, time.perf_counter() - start)
+    return ledger
+
+
+def _exit_code(ledger):
+    counts = ledger.counts()
+    return 0 if counts["ok"] and not counts["failed"] and not counts["pending"] else 1
 
 
 def _report(row, say, verbose):
-    if row.status != "ok":
-        say(f"edfast: {row.error if row.path in row.error else f'{row.path}: {row.error}'}")
+    path, error = row["path"], row["error"]
+    if row["status"] != "ok":
+        say(f"edfast: {error if path in error else f'{path}: {error}'}")
         if verbose:
-            say(row.trace.rstrip())
+            say(row["trace"].rstrip())
     elif verbose:
-        say(f"{row.path}: ({row.cx:.2f}, {row.cy:.2f}), shift ({row.dx:+.2f}, {row.dy:+.2f}) px, {row.milliseconds:.1f} ms")
+        say(f"{path}: ({row['cx']:.2f}, {row['cy']:.2f}), shift ({row['dx']:+.2f}, {row['dy']:+.2f}) px, "
+            f"{row['milliseconds']:.1f} ms")
 
 
-def _summarise(rows, seconds, table, picture):
-    good = [row for row in rows if row.status == "ok"]
-    click.echo(f"{len(good)} of {len(rows)} files recalibrated in {seconds:.1f} s\n"
-               f"  PONI files  {table.parent}{os.sep}\n  table       {table}\n  drift       {picture}")
-    misplaced = max((row.misplaced for row in good), default=0)
+def _summarise(ledger, seconds):
+    counts, folder = ledger.counts(), ledger.folder
+    click.echo(f"{counts['ok']} of {len(ledger)} files recalibrated in {seconds:.1f} s\n"
+               f"  PONI files  {folder}{os.sep}\n  table       {folder / 'recalibration.csv'}\n"
+               f"  drift       {folder / 'drift.png'}\n  report      {folder / 'report.html'}")
+    flagged, misplaced = 0, 0.0
+    for row in ledger.rows("ok"):
+        flagged, misplaced = flagged + bool(row["flags"]), max(misplaced, row["misplaced"])
+    if flagged:
+        click.echo(f"edfast: {flagged} centre{'s are' if flagged > 1 else ' is'} flagged, because the beam jumps there or is "
+                   "badly known; the report shows which", err=True)
     if misplaced > 1:
         click.echo(f"edfast: the documented convention puts the beam up to {misplaced:.1f} pixels from where it was found; "
                    "--convention pyfai puts it there", err=True)
@@ -430,19 +500,12 @@ def _compare(rows, truth):
     click.echo(f"\n{'image':24}{'found (x, y)':>22}{'true (x, y)':>22}{'error / pixel':>16}")
     errors = []
     for row in rows:
-        name = Path(row.path).name
-        errors.append(math.dist((row.cx, row.cy), true[name]))
-        found = f"({row.cx:.3f}, {row.cy:.3f})" if row.status == "ok" else row.status
+        name = Path(row["path"]).name
+        errors.append(math.dist((row["cx"], row["cy"]), true[name]))
+        found = f"({row['cx']:.3f}, {row['cy']:.3f})" if row["status"] == "ok" else row["status"]
         click.echo(f"{name:24}{found:>22}{'({:.3f}, {:.3f})'.format(*true[name]):>22}{errors[-1]:16.3f}")
     known = [error for error in errors if error == error]
     click.echo(f"{'median':24}{'':44}{statistics.median(known) if known else math.nan:16.3f}")
-
-
-def _draw(rows, picture):
-    from .plots import plot_drift
-
-    columns = ([getattr(row, name) for row in rows] for name in ("cx", "cy", "dx", "dy"))
-    _save(plot_drift(*columns, labels=[Path(row.path).name for row in rows]), picture)
 
 
 def _save(figure, picture):
@@ -454,29 +517,29 @@ def _save(figure, picture):
 
 
 def _make_folder(folder):
-    """The folder, made and known to take files, before any work."""
-    from ._files import check_output
+    from .batch import make_folder
 
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = "is a file" if folder.is_file() else f"cannot be made ({error.strerror})"
-        raise _Failure(f"output folder {folder} {reason}: give another one with -o") from None
-    check_output(folder / "recalibration.csv")
-    return folder
+    return make_folder(folder)
 
 
 @contextmanager
-def _progress(total):
-    """(step, say): a bar on a terminal, on stderr, that lines of text do not tear apart; plain lines elsewhere."""
+def _progress(total=None):
+    """(step, say): a bar on a terminal, on stderr, that lines of text do not tear apart; plain lines elsewhere.
+
+    ``step()`` is one file more, ``step(done, total)`` says how many there are.
+    """
     if not sys.stderr.isatty():
-        yield (lambda: None), (lambda text: click.echo(text, err=True))
+        yield (lambda *_: None), (lambda text: click.echo(text, err=True))
         return
     from tqdm import tqdm
 
     with tqdm(total=total, unit="file", file=sys.stderr, leave=False) as bar:
-        yield bar.update, (lambda text: bar.write(text, file=sys.stderr))
+
+        def step(done=None, total=None):
+            bar.total = total or bar.total
+            bar.update(1 if done is None else done - bar.n)
+
+        yield step, (lambda text: bar.write(text, file=sys.stderr))
 
 
 @contextmanager

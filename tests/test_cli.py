@@ -4,7 +4,6 @@ import csv
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +11,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edfast import __version__, _many
-from edfast._many import COLUMNS, output_names, recalibrate_files
-from edfast._recalibrate import Options
+from edfast import __version__, batch
+from edfast._exports import COLUMNS
 from edfast.cli import main
 from edfast.geometry import Poni, beam_center, read_poni, write_poni
 from edfast.recalibration import fit_ellipse_to_ring
 from edfast.simulate import BeamStop, ring_pattern, write_dm4
 
 SHAPE = (200, 240)
+OUTPUTS = ["drift.png", "recalibration.csv", "recalibration.sqlite"]
 PONI = Poni(0.25, 0.001, 0.0012, 0.002, -0.001, 0.004, 2.5e-12, 1e-5, 1e-5, SHAPE, 2)
 
 
@@ -76,11 +75,11 @@ def test_one_poni_and_one_row_for_each_image(series, images):
     assert (code, err) == (0, "")
     assert "4 of 4 files recalibrated" in said
     ponis = [f"image_{i}.poni" for i in range(4)]
-    assert sorted(path.name for path in out.iterdir()) == ["drift.png", *ponis, "recalibration.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["drift.png", *ponis, *OUTPUTS[1:]]
     assert (out / "drift.png").read_bytes()[:4] == b"\x89PNG"
     rows = table(out)
     before = beam_center(PONI)
-    assert list(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == COLUMNS
     for row, path, image in zip(rows, series, images, strict=True):
         fit = fit_ellipse_to_ring(image)
         assert (row["path"], row["poni"], row["status"], row["error"]) == (str(path), str(out / f"{path.stem}.poni"), "ok", "")
@@ -257,20 +256,6 @@ def test_images_of_the_same_name_get_different_ponis(tmp_path, images):
         assert beam_center(read_poni(row["poni"])) == pytest.approx((float(row["cx"]), float(row["cy"])), abs=1e-4)
 
 
-@pytest.mark.parametrize("paths", [
-    ["a.dm4", "a.tif"], ["x/a.dm4", "x-a.dm4", "y/a.dm4"], ["x/a.dm4", "x-a.dm4.poni", "y/a.dm4", "x-a.dm4"],
-    ["a.dm4", "A.dm4"], ["a.dm4", "./a.dm4", "b/../a.dm4"], [], ["/x/a", "/y/a"], [f"{i}/a.dm4" for i in range(30)],
-    ["x/y/a.dm4", "x-y/a.dm4", "x-y-a.dm4.dm4"],
-])
-@pytest.mark.parametrize("reserved", [(), ("a.poni",)])
-def test_names_never_clash(paths, reserved):
-    names = [name.casefold() for name in output_names(paths, reserved=reserved)]
-    assert len(names) == len(paths)
-    assert len(set(names)) == len(names)
-    assert not set(names) & set(reserved)
-    assert all(name.endswith(".poni") and "/" not in name for name in names)
-
-
 def test_the_input_poni_is_not_overwritten_by_an_image_of_its_name(series):
     folder = series[0].parent
     (folder / "cal.dm4").write_bytes(series[0].read_bytes())
@@ -289,33 +274,31 @@ def test_a_file_named_twice_is_done_once(series):
 
 def test_an_interruption_keeps_what_was_done(series, monkeypatch):
     folder = series[0].parent
-    real = _many.recalibrate_one
+    real = batch.recalibrate_one
 
     def interrupted(path, *args):
         if "image_2" in str(path):
             raise KeyboardInterrupt
         return real(path, *args)
 
-    monkeypatch.setattr(_many, "recalibrate_one", interrupted)
+    monkeypatch.setattr(batch, "recalibrate_one", interrupted)
     code, said, err = recalibrate(*series, "-p", folder / "cal.poni", "-o", folder / "out", "-j", 1)
     assert code == 1
     assert (said, len(err.splitlines())) == ("", 1)
     assert "interrupted" in err
-    assert [row["path"] for row in table(folder / "out")][:2] == [str(path) for path in series[:2]]
-
-
-def test_rows_are_on_disk_as_they_come_and_files_in_work_are_finished(series):
-    folder = series[0].parent
-    out = folder / "out"
-    out.mkdir()
-    rows = recalibrate_files(series, PONI, Options(True, "covariance"), out, jobs=2)
-    first = next(rows)
-    assert table(out)[0]["path"] == first.path == str(series[0])
-    rows.close()
-    done = table(out)
-    assert [row["path"] for row in done] == [str(path) for path in series[:len(done)]]
-    assert sorted(row["poni"] for row in done) == sorted(str(path) for path in out.glob("*.poni"))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("recalibrate")]
+    assert "--resume" in err
+    assert [row["status"] for row in table(folder / "out")] == ["ok", "ok", "pending", "pending"]
+    monkeypatch.undo()
+    arguments = [*series, "-p", folder / "cal.poni", "-o", folder / "out"]
+    code, _, err = recalibrate(*arguments)
+    assert code == 2
+    assert "--resume" in err
+    assert "--overwrite" in err
+    done = [path.stat().st_mtime_ns for path in (folder / "out" / "image_0.poni", folder / "out" / "image_1.poni")]
+    code, said, err = recalibrate(*arguments, "--resume")
+    assert (code, err) == (0, "")
+    assert "4 of 4 files" in said
+    assert done == [path.stat().st_mtime_ns for path in (folder / "out" / "image_0.poni", folder / "out" / "image_1.poni")]
 
 
 def test_threads_change_nothing_but_the_time(series):
@@ -339,7 +322,7 @@ def test_a_full_disk_fails_the_file_and_leaves_no_piece(series, monkeypatch):
     assert code == 1
     assert "image_1.poni cannot be written: No space left on device" in err
     names = {path.name for path in (folder / "out").iterdir()}
-    assert names == {"image_0.poni", "image_2.poni", "image_3.poni", "recalibration.csv", "drift.png"}
+    assert names == {"image_0.poni", "image_2.poni", "image_3.poni", *OUTPUTS}
 
 
 def test_odd_file_names(tmp_path, images):
@@ -393,7 +376,7 @@ def test_progress_on_a_terminal(series):
             shown += part
     os.close(master)
     assert run.returncode == 1
-    assert b"0/5 [" in shown
+    assert b"/5 [" in shown
     assert b"file/s]" in shown
     assert b"there is no such file\r\n" in shown
 

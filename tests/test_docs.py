@@ -100,7 +100,7 @@ def test_quoted_message_exists(message, texts):
 
 
 def test_command_page_has_every_option_and_column():
-    from edfast._many import COLUMNS
+    from edfast._exports import COLUMNS
     from edfast.cli import main
 
     page = (DOCS / "command.rst").read_text()
