@@ -5,6 +5,7 @@ from . import geometry as geometry
 from . import image as image
 from . import plots as plots
 from . import recalibration as recalibration
+from . import report as report
 from . import rings as rings
 from . import simulate as simulate
 from . import tracking as tracking

@@ -178,14 +178,14 @@ def _tiles(run):
                                        ("flagged", run.flagged, "doubtful"), ("pending", run.pending, "doubtful"))
              if name != "pending" or which.any()]
     if np.isfinite(run.error[good]).any():
-        tiles.append(("median error", f"{_short(np.nanmedian(run.error[good]))} px", ""))
+        tiles.append(("median error / pixel", _short(np.nanmedian(run.error[good])), ""))
     for name, shift in (("x", run.dx[good]), ("y", run.dy[good])):
         if np.isfinite(shift).any():
             form = "+.2f" if np.nanmax(np.abs(shift)) < 10 else "+.1f" if np.nanmax(np.abs(shift)) < 100 else "+.0f"
             low, high = _plain(np.nanmin(shift), form), _plain(np.nanmax(shift), form)
-            tiles.append((f"shift in {name}", f"{low} \u2026 {high} px", "long"))
+            tiles.append((f"shift in {name} / pixel", f"{low} \u2026 {high}", "long"))
     if np.isfinite(run.milliseconds).any():
-        tiles.append(("median time", f"{_short(np.nanmedian(run.milliseconds))} ms", ""))
+        tiles.append(("median time / ms", _short(np.nanmedian(run.milliseconds)), ""))
     if rate := _rate(run):
         tiles.append(("files per second", rate, ""))
     cells = "".join(f'<div class="tile {kind}"><dt>{name}</dt><dd>{value}</dd></div>' for name, value, kind in tiles)

@@ -18,7 +18,7 @@ from edfast import Poni, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-MODULES = ("recalibration", "rings", "geometry", "filereader", "simulate", "plots", "image.radp", "image.preprocess",
+MODULES = ("recalibration", "rings", "report", "geometry", "filereader", "simulate", "plots", "image.radp", "image.preprocess",
            "image.classify", "image.quat", "image.io")
 
 
