@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count, islice
 from pathlib import Path
 
 from . import __version__
@@ -121,7 +122,7 @@ class Session:
 
     def _file(self, one):
         path = os.path.join(self.watch.folder, one.name)  # noqa: PTH118 (names that are no unicode stay as they are)
-        frames = frames_of(path, one.frames)
+        frames = _new_frames(path, one)
         while True:
             try:
                 number, image = next(frames, (None, None))
@@ -142,7 +143,7 @@ class Session:
                 self._failed(f"{path}: {_one_line(error)}")
                 break
             yield tracked, image, fit
-            one.frames = number + 1
+            one.frames, one.last = number + 1, _digest(image)
             if self.stopped:
                 return
         self._counts["files"] += 1
@@ -166,8 +167,25 @@ class Session:
         self.warn(error)
 
 
+def _new_frames(path, one):
+    """Generator of (number, image): those that were appended, if the last one that is done is still there; otherwise all."""
+    if one.frames:
+        frames = frames_of(path, one.frames - 1)
+        _, last = next(frames, (0, None))
+        if last is not None and _digest(last) == one.last and (appended := next(frames, None)):
+            yield appended
+            yield from frames
+            return
+    yield from frames_of(path)
+
+
+def _digest(image):
+    """Of a few thousand pixels: two frames of a detector never agree in them."""
+    return hash((image.shape, image.reshape(-1)[::max(1, image.size // 4096)].tobytes()))
+
+
 def frames_of(path, first=0):
-    """Generator of (number, image) of a file's frames from number `first` on; of all, if it has no more than these.
+    """Generator of (number, image) of a file's frames from number `first` on.
 
     Of large files and of HDF5 (whose size says little) there is never more than one frame in the memory.
     """
@@ -178,20 +196,11 @@ def frames_of(path, first=0):
         whole = os.fstat(file.fileno()).st_size <= _WHOLE and file.read(4) != b"\x89HDF"
     if whole:
         images = load_data(path, verbose=False)[1]
-        images = images[None] if images.ndim == 2 else images
-        yield from enumerate(images[first:], first) if first < len(images) else enumerate(images)
+        yield from islice(enumerate(images if images.ndim == 3 else [images]), first, None)
         return
-    number = first
-    while True:
-        try:
-            image = load_data(path, verbose=False, frame=number)[1]
-        except NoSuchFrameError:
-            if number != first or not first:
-                return
-            first = number = 0
-            continue
-        yield number, image
-        number += 1
+    with suppress(NoSuchFrameError):
+        for number in count(first):
+            yield number, load_data(path, verbose=False, frame=number)[1]
 
 
 def track(folder, ponifile, output=".", *, mask=None, radius=None, pattern="*", existing=False, settle=0.2, skip=False,

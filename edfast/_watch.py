@@ -29,7 +29,8 @@ class Candidate:
     name: str
     since: float                # since when it has not changed
     stamp: tuple | None = None
-    frames: int = 0             # how many of its frames are done
+    frames: int = 0             # how many of its frames are done, perhaps before it changed,
+    last: int = 0               # and a digest of the last one
     due: float = 0.0            # when to try it (again)
     ready: float | None = None  # since when it waits for its turn; None: not complete
     tries: int = 0
@@ -43,9 +44,8 @@ class FolderWatch:
 
     A file is complete when its size and time of change stay the same for `settle` seconds (two where the times are whole
     seconds, which hide changes) and its reader is content; otherwise it is tried again for half a minute. Folders, hidden
-    files and PONI files are never taken. A file that changes after it was done is taken again (a larger one from the frame on
-    that was the last): at once if it is one of the last hundred or the folder is small, otherwise when its turn to be looked
-    at has come.
+    files and PONI files are never taken. A file that changes after it was done is taken again: at once if it is one of the
+    last hundred or the folder is small, otherwise when its turn to be looked at has come.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class FolderWatch:
         self._open = {}         # name -> Candidate
         self._unwanted = set()
         self._fresh, self._late = deque(), []
-        self._recent = {}       # name -> (size, how many of its frames were done)
+        self._recent = {}       # name -> `frames` and `last` of its candidate
         self._others = iter(())
         self._listed_at, self._folder_stamp, self._stamp_since = None, None, 0.0
         self._arrived = self._newest = 0
@@ -116,7 +116,7 @@ class FolderWatch:
         self._open.pop(one.name, None)
         self._done[one.name] = hash(one.stamp)
         self._recent.pop(one.name, None)
-        self._recent[one.name] = one.stamp[0], one.frames
+        self._recent[one.name] = one.frames, one.last
         if len(self._recent) > _RECENT:
             del self._recent[next(iter(self._recent))]
 
@@ -157,7 +157,7 @@ class FolderWatch:
             there = set(names)
             self._unwanted &= there
             self._done = {name: digest for name, digest in self._done.items() if name in there}
-            self._recent = {name: last for name, last in self._recent.items() if name in there}
+            self._recent = {name: frames for name, frames in self._recent.items() if name in there}
         self._listed_at = now
 
     def _check_done(self, now):
@@ -173,8 +173,7 @@ class FolderWatch:
                 self._done[name] = hash(stamp)
             elif before != hash(stamp):
                 del self._done[name]
-                size, frames = self._recent.get(name, (0, 0))
-                self._open[name] = Candidate(name, now, stamp, frames if stamp[0] > size else 0, now + self._calm(stamp))
+                self._open[name] = Candidate(name, now, stamp, *self._recent.get(name, (0, 0)), now + self._calm(stamp))
 
     def _check_open(self, now):
         """Look which candidates have become complete: they queue in the order of their times."""
@@ -190,8 +189,6 @@ class FolderWatch:
                 del self._open[one.name]
                 self._unwanted.add(one.name)
             elif stamp != one.stamp:
-                # A stack to which frames are appended keeps those that are done.
-                one.frames = one.frames if one.stamp and stamp[0] > one.stamp[0] else 0
                 one.stamp, one.since, one.due, one.tries, one.order = stamp, now, now + self._calm(stamp), 0, 0
             elif now >= one.due:
                 complete.append(one)
