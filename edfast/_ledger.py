@@ -236,9 +236,11 @@ def writing(folder):
         try:
             yield connection
         finally:
-            # One file again, that can be read in a folder without permission to write.
-            with contextlib.suppress(sqlite3.Error):
+            # One file again, that can be read in a folder without permission to write. Who read the ledger of a killed run
+            # has left another one.
+            with contextlib.suppress(sqlite3.Error, OSError):
                 connection.execute("PRAGMA journal_mode = DELETE")
+                path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

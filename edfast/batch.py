@@ -497,13 +497,20 @@ def _sync_folder(folder):
 
 def _export(ledger):
     """The table, the picture and the report beside a ledger."""
-    from .plots import plot_drift
+    from .report import write_report
 
     ledger.to_csv(ledger.folder / CSV_NAME)
+    _draw(ledger)
+    write_report(ledger, ledger.folder / REPORT_NAME)
+    return ledger
+
+
+def _draw(ledger):
+    from .plots import plot_drift
+
     names = ("cx", "cy", "dx", "dy")
     rows = np.fromiter((tuple(row[name] for name in names) for row in ledger.rows()), [(name, "f8") for name in names])
     few = [Path(row["path"]).name for row in ledger.rows()] if len(rows) <= _NAMED else None
     figure, picture = plot_drift(*(rows[name] for name in names), labels=few), io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     write_atomically(ledger.folder / PICTURE_NAME, picture.getvalue())
-    return ledger

@@ -1,0 +1,153 @@
+"""Kill runs of `edfast recalibrate` at random moments, resume them, and compare with a run that nobody disturbed.
+
+    python -m benchmarks.kills              a thousand kills (make kills)
+    python -m benchmarks.kills --kills 20   fewer
+
+Each trial is a small run in a folder of its own, which is killed (kill -9) one to four times, each time after a random part of
+the time that it takes, and resumed until it ends. Between a kill and the resumed run, the ledger is read. What must hold:
+
+- a file whose row was written before a kill is not fitted again,
+- at the end, every row has the same content as that of the undisturbed run, times of computing apart,
+- the PONI files are the same, byte for byte, none is missing, and nothing else is left in the folder.
+"""
+
+import argparse
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+FILES, SHAPE, JOBS = 40, (96, 112), 2
+OUTPUTS = {"recalibration.sqlite", "recalibration.csv", "drift.png", "report.html"}
+
+
+def child(folder, output, resume):
+    """One run, with a line to stdout when it begins, and a line to the file `fitted` for each image that is fitted."""
+    import scipy.ndimage  # noqa: F401
+
+    from edfast import batch
+
+    one, log = batch.recalibrate_one, (folder / "fitted").open("a")
+    one(str(folder / "image_00.dm4"), folder / "warm.poni", batch._job(
+        folder / "cal.poni", batch.Options(True, "covariance"), folder, None, None, True))
+
+    def logged(path, *rest):
+        print(path, file=log, flush=True)
+        return one(path, *rest)
+
+    # The picture is drawn when all is done, and loading what draws it takes longer than the rest.
+    batch.recalibrate_one, batch._draw = logged, lambda ledger: None
+    print("go", flush=True)
+    batch.recalibrate_batch(str(folder / "*.dm4"), folder / "cal.poni", output=output, method="covariance", jobs=JOBS,
+                            resume=resume)
+
+
+def prepare(folder):
+    """Images, some of them damaged, and a PONI file."""
+    from edfast.geometry import Poni, write_poni
+    from edfast.simulate import write_dm4
+
+    y, x = np.mgrid[:SHAPE[0], :SHAPE[1]]
+    for i in range(FILES):
+        radius = np.hypot(x - 50 - 0.1 * i - 6 * (i == 30), y - 45 + 0.05 * i)
+        write_dm4(folder / f"image_{i:02}.dm4", (1000 * np.exp(-((radius - 25) / 4) ** 2)).astype(np.float32))
+    truncated = folder / "image_07.dm4"
+    truncated.write_bytes(truncated.read_bytes()[:-100])
+    (folder / "image_11.dm4").write_bytes(b"")
+    write_poni(folder / "cal.poni", Poni(0.2, 0.0005, 0.0005, 0, 0, 0, None, 1e-5, 1e-5, max_shape=SHAPE))
+
+
+def run(folder, output, resume, after=None):
+    """(seconds, whether it was killed) of one run; it is killed `after` so many seconds."""
+    command = [sys.executable, "-m", "benchmarks.kills", "--child", folder, output, *["--resume"] * resume]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout.readline() != "go\n":
+            raise RuntimeError("the run did not begin")
+        start = time.perf_counter()
+        try:
+            process.wait(after)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return time.perf_counter() - start, True
+    if process.returncode:
+        raise RuntimeError(f"the run ended with exit code {process.returncode}")
+    return time.perf_counter() - start, False
+
+
+def state(output):
+    """All rows without what may differ, and the contents of all PONI files."""
+    from edfast.batch import Ledger
+
+    rows = [{name: repr(value) for name, value in row.items() if name not in ("milliseconds", "run", "poni")}
+            | {"poni": Path(row["poni"]).name} for row in Ledger(output).rows()]
+    return rows, {path.name: path.read_bytes() for path in output.glob("*.poni")}
+
+
+def trial(folder, output, generator, seconds, wanted):
+    """Number of kills of one trial, at most `wanted`; AssertionError if something is not as it must be."""
+    from edfast.batch import Ledger
+
+    fitted, kills, resume = folder / "fitted", 0, False
+    for after in [seconds * generator.random() for _ in range(min(generator.randint(1, 4), wanted))] + [None]:
+        known = set()
+        if (output / "recalibration.sqlite").exists():
+            try:
+                known = {row["path"] for row in Ledger(output).rows("ok")}
+            except OSError:
+                assert not resume or not list(output.glob("*.poni")), "a ledger that had rows cannot be read"
+        fitted.write_text("")
+        _, killed = run(folder, output, resume, after)
+        again = known & set(fitted.read_text().splitlines())
+        assert not again, f"done twice: {sorted(again)}"
+        kills, resume = kills + killed, True
+    return kills
+
+
+def campaign(folder, kills, seed=0, say=print):
+    """Kill `kills` runs; the work is in `folder`."""
+    generator, done, trials, start = random.Random(seed), 0, 0, time.perf_counter()
+    prepare(folder)
+    run(folder, folder / "first", False)  # whatever is compiled or cached, before the clock runs
+    seconds, _ = run(folder, folder / "undisturbed", False)
+    expected = state(folder / "undisturbed")
+    assert [row["status"] for row in expected[0]].count("'ok'") == FILES - 2
+    while done < kills:
+        output = folder / "disturbed"
+        done, trials = done + trial(folder, output, generator, seconds, kills - done), trials + 1
+        assert state(output) == expected, f"trial {trials}: not the same as the undisturbed run"
+        left = {path.name for path in output.iterdir()} - OUTPUTS - set(expected[1])
+        assert not left, f"trial {trials}: left behind {left}"
+        with sqlite3.connect(output / "recalibration.sqlite") as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+        shutil.rmtree(output)
+        if trials % 20 == 0:
+            say(f"{done} kills in {trials} trials, {time.perf_counter() - start:.0f} s", flush=True)
+    say(f"{done} kills in {trials} trials of {FILES} files ({seconds:.2f} s undisturbed): all ledgers and PONI files the "
+        f"same, no file with a row fitted again; {time.perf_counter() - start:.0f} s", flush=True)
+    return done, trials
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--child", nargs=2, type=Path, metavar=("FOLDER", "OUTPUT"))
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(*arguments.child, arguments.resume)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        campaign(Path(folder), arguments.kills, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
