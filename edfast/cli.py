@@ -312,6 +312,40 @@ def report(ledger, output, verbose):
         click.echo(f"report  {write_report(rows, output or rows.folder / 'report.html')}")
 
 
+@main.command(short_help="How long everything takes on this machine, and how to run a batch.")
+@click.argument("image", required=False, type=click.Path())
+@click.option("-n", "--files", type=click.IntRange(min=1), default=100_000, show_default=True, metavar="N",
+              help="Number of such files whose time is predicted.")
+@click.option("--method", type=click.Choice(["ring", "covariance"]), default="ring", show_default=True, help="Of the batch.")
+@click.option("--repeat", type=click.IntRange(min=1), default=30, show_default=True, metavar="N",
+              help="Repetitions of a stage.")
+@click.option("--frame", type=click.IntRange(min=0), help="Which image of a file with several, from 0.")
+@click.option("--json", type=click.Path(), metavar="FILE", help="Write the figures as JSON too; - shows JSON only.")
+@click.option("--save", is_flag=True, help="Keep the recommended settings: `edfast recalibrate` then uses them.")
+@click.option("-v", "--verbose", is_flag=True, help="Where errors come from.")
+def bench(image, json, save, verbose, **options):
+    """Time every stage on IMAGE (a simulated one of 2048 x 2048 pixels without it), with one thread and with all.
+
+    A batch is run on temporary copies with several numbers of files in work (jobs) and files of a task (block); what is
+    recommended, and how long N files will take, follows from that. It takes about half a minute. Times are medians and 95th
+    percentiles after warm-up.
+
+    Exit code: 0 done, 1 no centre is found in the image, so that a batch cannot be measured, 2 wrong usage or files.
+
+    \b
+    Examples:
+      edfast bench
+      edfast bench day1/first.dm4 -n 250000 --save
+      edfast bench day1/first.dm4 --json -
+    """  # noqa: D301
+    from . import _measure
+
+    with _one_line(verbose):
+        text, code = _measure.run(image, json, save, lambda said: click.echo(f"edfast: {said}", err=True), **options)
+    click.echo(text)
+    sys.exit(code)
+
+
 @main.command(short_help="Which parameters to use, measured on your own images.")
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("-p", "--poni", required=True, type=click.Path(), metavar="FILE", help="PONI file of the images.")
