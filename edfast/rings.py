@@ -72,12 +72,22 @@ class _Frame:
 
 
 class _Solution:
-    """What the kernel leaves behind: common parameters with covariance, sectors with weights."""
+    """What the kernel leaves behind: common parameters with covariance, sectors with weights, and what they say of each ring.
+
+    Of each ring: mean height with its error, share of the azimuth where it can be seen, height without the brightest and the
+    faintest sectors, as the robust profile shows it.
+    """
 
     def __init__(self, state, table, angles, plan, gain, covariance, weights, scores, signal, variances, noise):
+        from .kernels import rings
+
         self.state, self.table, self.angles, self.plan, self.gain, self.noise = state, table, angles, plan, gain, noise
         self.covariance, self.weights, self.scores = covariance, weights, scores
-        self.signal, self.variances = signal, variances
+        n = len(state.radii)
+        self.heights, self.even, self.typical = np.zeros((3, n))
+        seen = rings.judge_rings(signal, variances, weights, plan[3], _SPOT, self.heights, self.even, self.typical)
+        variance = np.diag(covariance)[4 + 2 * n:4 + 3 * n]
+        self.height_errors = np.sqrt(np.where(seen & (variance > 0), variance, np.inf))
 
 
 def _unroll(frame, state, first, lo, step, n_sectors):
@@ -176,46 +186,11 @@ def _stand(mean, error, rings, depth, doubt):
     return (feet == 2) | ((feet == 1) & (heights > 0.3 * heights[feet > 0].max(initial=0)))
 
 
-def _significance(solution):
-    """Height of each ring over its standard error, and the share of the azimuth where it can be seen."""
-    n = len(solution.state.radii)
-    heights, errors, spread = np.zeros((3, n))
-    ring_first = solution.plan[3]
-    for g in range(len(ring_first) - 1):
-        for k in range(ring_first[g], ring_first[g + 1]):
-            p = k - ring_first[g]
-            used = (solution.weights[g] > 0.3) & np.isfinite(solution.variances[g, p])
-            if used.sum() < 4:
-                errors[k] = np.inf
-                continue
-            values = solution.signal[g, p, used]
-            heights[k] = values.mean()
-            errors[k] = math.sqrt(max(solution.covariance[4 + 2 * n + k, 4 + 2 * n + k], 0.0)) or np.inf
-            # A few bright spots on a ring do not make it less of a ring.
-            values = np.minimum(values, _SPOT * _trimmed_mean(values))
-            spread[k] = values.sum() ** 2 / (len(values) * (values ** 2).sum()) if (values ** 2).sum() > 0 else 0.0
-    return heights, errors, spread
-
-
-def _trimmed_mean(values):
-    from .kernels.profile import TRIM
-
-    cut = int(TRIM * len(values))
-    return np.sort(values)[cut:len(values) - cut].mean() if len(values) else 0.0
-
-
-def _typical_heights(solution):
-    """Height of each ring as the robust profile shows it: without the brightest and the faintest sectors."""
-    ring_first = solution.plan[3]
-    return np.array([_trimmed_mean(solution.signal[g, p, np.isfinite(solution.variances[g, p])])
-                     for g in range(len(ring_first) - 1) for p in range(ring_first[g + 1] - ring_first[g])])
-
-
-def _sureness(solution, heights):
+def _sureness(solution):
     """How many standard errors each ring stands out: what the error of its radius says (texture does not count as doubt)."""
-    n = len(heights)
+    n = len(solution.heights)
     variance = np.diag(solution.covariance)[4:4 + n]
-    return np.sign(heights) * math.sqrt(2) * solution.state.widths / np.sqrt(np.where(variance > 0, variance, np.inf))
+    return np.sign(solution.heights) * math.sqrt(2) * solution.state.widths / np.sqrt(np.where(variance > 0, variance, np.inf))
 
 
 def _prune(state, sure, even):
@@ -236,15 +211,14 @@ def _settle(frame, state, rings, ellipse, *, final=False):
         rings = rings[np.argsort(rings[:, 0])]
         start = _State(state.center, state.strain, rings[:, 0], rings[:, 1])
         solution = _fit(frame, start, ellipse, final)
-        heights, _, even = _significance(solution)
-        sure, found = _sureness(solution, heights), solution.state
-        keep = _prune(found, sure, even)
+        sure, found = _sureness(solution), solution.state
+        keep = _prune(found, sure, solution.even)
         close = np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape)
         if not close or math.hypot(*found.strain) > _STRETCHED:
             return None, "what stands out of the radial profile has no centre"
         if not keep.any():
             return None, "what stands out of the radial profile is no ring around the azimuth"
-        rings = np.stack([found.radii, found.widths, _typical_heights(solution), sure], axis=1)
+        rings = np.stack([found.radii, found.widths, solution.typical, sure], axis=1)
         if keep.all() and found.near(start) and (solution.gain < _STILL or (turn > 0 and not final)):
             return solution, rings
         if keep.all() and turn > 2:
@@ -455,9 +429,8 @@ def _resolve(image, bad, frame, factor, block):
 
 def _doubt(solution):
     """Why a fit does not rest on rings that are beyond doubt, or ""."""
-    heights, errors, even = _significance(solution)
-    sure = _sureness(solution, heights)
-    total, high, best = math.hypot(*sure), math.hypot(*(heights / errors)), np.argmax(sure)
+    sure, even = _sureness(solution), solution.even
+    total, high, best = math.hypot(*sure), math.hypot(*(solution.heights / solution.height_errors)), np.argmax(sure)
     if total < _SURE or high < (_FAINT if total > 2 * _SURE else _HIGH):
         return f"what looks like one stands out by {min(total, high):.1f} standard errors only"
     if total < _PLAIN and _roughness(solution) > _ROUGH:
@@ -512,8 +485,7 @@ def _seen(solution):
 def _result(solution, factor, radius):
     """The `RingFit` of a solution in blocks of `factor` pixels."""
     state, variance = solution.state.scaled(factor), solution.covariance.copy()
-    heights, errors, _ = _significance(solution)
-    n = len(state.radii)
+    heights, errors, n = solution.heights, solution.height_errors, len(state.radii)
     for lengths in (slice(0, 2), slice(4, 4 + n)):
         variance[lengths] *= factor
         variance[:, lengths] *= factor

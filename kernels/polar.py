@@ -3,6 +3,7 @@
 import numpy as np
 
 from edfast.kernels._jit import jit
+from edfast.kernels._simd import add_four
 
 
 @jit
@@ -29,27 +30,26 @@ def _places(x0, x1, cx, quad, lo, inverse, places):
 
 
 @jit
-def _run(row, bad, x0, x1, places, cells):
-    """Sum row[x0:x1] into the cells of one sector: number, value, place within the cell, squared value."""
-    last = np.float64(cells.shape[0] - 1)
+def _blank(x0, x1, hidden, places):
+    """NaN for the places of the hidden pixels among x0 to x1."""
     for x in range(x0, x1):
-        if bad[x]:
-            continue
-        place = places[x]
-        i = np.uint32(min(max(place, 0.0), last))
-        value = np.float64(row[x])
-        # NaN and inf poison their cell: what is left of it might be biased.
-        if not abs(value) < np.inf:
-            value = np.nan
-        cell = cells[i]
-        cell[0] += 1.0
-        cell[1] += value
-        cell[2] += place - (np.float64(i) + 0.5)
-        cell[3] += value * value
+        places[x] = np.nan if hidden[x] else places[x]
 
 
 @jit
-def _split(row, bad, x0, x1, cx, dy, cuts, below, places, table):
+def _run(row, x0, x1, places, cells, first, last):
+    """Sum row[x0:x1] into the cells of one sector, from `first` on: number, value, place within the cell, squared value."""
+    for x in range(x0, x1):
+        place = places[x]
+        if place != place:
+            continue
+        i = np.uint32(min(max(place, 0.0), last))
+        value = np.float64(row[x])
+        add_four(cells, first + np.uint64(i), 1.0, value, place - (np.float64(i) + 0.5), value * value)
+
+
+@jit
+def _split(row, x0, x1, cx, dy, cuts, below, places, cells, first, last, n_bins):
     """Cut the run at the sector boundaries that it crosses (they are lines through the centre, sorted along the row)."""
     half = cuts.shape[0] + 1
     # Sector at the left end: the cuts are crossed in descending order on rows below the centre, ascending above it.
@@ -61,7 +61,8 @@ def _split(row, bad, x0, x1, cx, dy, cuts, below, places, table):
             edge = dy * cuts[j] + cx if j < half - 1 else np.inf
         end = x1 if edge >= x1 else np.int64(np.ceil(edge))
         if end > x0:
-            _run(row, bad, x0, end, places, table[j] if below else table[half + j])
+            sector = j if below else half + j
+            _run(row, x0, end, places, cells, np.uint64(sector * n_bins + first), last)
             x0 = end
         if x0 >= x1:
             return
@@ -69,17 +70,24 @@ def _split(row, bad, x0, x1, cx, dy, cuts, below, places, table):
 
 
 @jit
-def _hide(bad, shade, size, y, hidden):
-    """Mask of row y from the pixel mask and the mask of blocks of size x size pixels; either may have no rows."""
-    if shade.shape[0] > 0:
-        row = shade[y // size]
-        for b in range(row.shape[0]):
-            hidden[b * size:(b + 1) * size] = row[b]
-    elif bad.shape[0] > 0:
-        hidden[:] = 0
-    if bad.shape[0] > 0:
-        for x in range(hidden.shape[0]):
-            hidden[x] |= bad[y, x]
+def _shadow(row, size, shadow):
+    """Mask of the pixels from one row of the mask of blocks of `size` pixels; returns whether anything is masked."""
+    found = False
+    for b in range(row.shape[0]):
+        found |= row[b] != 0
+        for x in range(b * size, min((b + 1) * size, shadow.shape[0])):
+            shadow[x] = row[b]
+    return found
+
+
+@jit
+def _hide(bad, shadow, hidden):
+    """Mask of a row from that of its pixels and that of its blocks; returns whether anything is masked."""
+    found = np.uint8(0)
+    for x in range(hidden.shape[0]):
+        hidden[x] = bad[x] | shadow[x]
+        found |= hidden[x]
+    return found != 0
 
 
 @jit
@@ -96,10 +104,15 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, table):
     angles = np.arctan2(s12, s11) + np.arange(1, half) * (np.pi / half)
     cuts = (s22 * np.cos(angles) - s12 * np.sin(angles)) / (s11 * np.sin(angles) - s12 * np.cos(angles))
     table[:] = 0.0
+    n_bins, cells = table.shape[1], table.reshape((-1, 4))
     a, b, c = s11 * s11 + s12 * s12, s12 * (s11 + s22), s12 * s12 + s22 * s22
-    hidden, places = np.zeros(width, np.uint8), np.empty(width)
+    shadow, hidden, places = np.zeros(width, np.uint8), np.zeros(width, np.uint8), np.empty(width)
+    shadowed = masked = False
     for y in range(height):
-        _hide(bad, shade, size, y, hidden)
+        if shade.shape[0] > 0 and y % size == 0:
+            shadowed = _shadow(shade[y // size], size, shadow)
+        if bad.shape[0] > 0:
+            masked = _hide(bad[y], shadow, hidden)
         dy = y - cy
         quad = (a, 2 * b * dy, c * dy * dy)
         shift, gap = -b * dy / a, (c - b * b / a) * dy * dy
@@ -107,7 +120,7 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, table):
             r_in, r_out = max(lo[g], 0.0), lo[g] + step[g] * (first[g + 1] - first[g])
             if gap >= r_out * r_out:
                 continue
-            cells = table[:, first[g]:first[g + 1]]
+            last = np.float64(first[g + 1] - first[g] - 1)
             out = np.sqrt((r_out * r_out - gap) / a)
             left, right = max(np.int64(np.ceil(cx + shift - out)), 0), min(np.int64(np.floor(cx + shift + out)) + 1, width)
             inner = np.sqrt((r_in * r_in - gap) / a) if r_in * r_in > gap else -1.0
@@ -118,7 +131,13 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, table):
             for x0, x1 in ((left, in_left), (in_right, right)):
                 if x1 > x0:
                     _places(x0, x1, cx, quad, lo[g], 1 / step[g], places)
-                    _split(image[y], hidden, x0, x1, cx, dy, cuts, dy >= 0, places, cells)
+                    if masked or shadowed:
+                        _blank(x0, x1, hidden if masked else shadow, places)
+                    _split(image[y], x0, x1, cx, dy, cuts, dy >= 0, places, cells, first[g], last, n_bins)
+    for k in range(cells.shape[0]):
+        # One NaN or inf poisons its cell: what is left of it might be biased.
+        if not abs(cells[k, 1]) < np.inf:
+            cells[k, 1] = cells[k, 3] = np.nan
 
 
 @jit

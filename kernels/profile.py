@@ -5,9 +5,8 @@ import math
 import numpy as np
 
 from edfast.kernels._jit import jit
-from edfast.kernels.rings import back_substitute, eliminate, gaussian
+from edfast.kernels.rings import TRIM, back_substitute, eliminate, gaussian
 
-TRIM = 0.2      # share of the sectors that is left out at either end
 FOOT = 0.14     # of the height: half as hollow as beside a Gaussian, and on both sides, is no edge
 CALM = 0.3      # how much of the scatter between sectors counts: texture goes the same way at neighbouring radii
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from edfast.kernels._jit import jit
 
+TRIM = 0.2              # share of the sectors that is left out at either end
 REACH = 5.0             # a ring is taken as zero beyond so many widths
 SERIES_MIDDLE = float(np.exp(-0.390625))
 MAX_TURNS = 20
@@ -591,6 +592,51 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
             break
     invert(total, covariance)
     return turn, gain, chi2
+
+
+@jit
+def trimmed_mean(values):
+    """Mean without the highest and the lowest fifth; 0 of nothing. `values` are sorted in place."""
+    values.sort()
+    cut = np.int64(TRIM * values.shape[0])
+    total = 0.0
+    for i in range(cut, values.shape[0] - cut):
+        total += values[i]
+    return total / (values.shape[0] - 2 * cut) if values.shape[0] > 0 else 0.0
+
+
+@jit
+def judge_rings(signal, variances, weights, ring_first, spot, heights, even, typical):
+    """Of each ring: mean height, participation ratio of its heights over the azimuth, trimmed mean height.
+
+    The first two from sectors that have a weight; heights beyond `spot` times their trimmed mean count as that for the second:
+    a few bright spots on a ring do not make it less of a ring. Returns which rings are shown by at least four such sectors;
+    the others get 0.
+    """
+    lanes = signal.shape[2]
+    used, known, shown = np.empty(lanes), np.empty(lanes), np.zeros(heights.shape[0], np.bool_)
+    for g in range(ring_first.shape[0] - 1):
+        for k in range(ring_first[g], ring_first[g + 1]):
+            p, n, n_known = k - ring_first[g], 0, 0
+            for j in range(lanes):
+                if variances[g, p, j] < np.inf:
+                    known[n_known] = signal[g, p, j]
+                    n_known += 1
+                    if weights[g, j] > 0.3:
+                        used[n] = signal[g, p, j]
+                        n += 1
+            typical[k] = trimmed_mean(known[:n_known])
+            shown[k] = n >= 4
+            if n < 4:
+                continue
+            heights[k] = used[:n].mean()
+            most = spot * trimmed_mean(used[:n])
+            total = square = 0.0
+            for j in range(n):
+                total += min(used[j], most)
+                square += min(used[j], most) ** 2
+            even[k] = total * total / (n * square) if square > 0.0 else 0.0
+    return shown
 
 
 @jit

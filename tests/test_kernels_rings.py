@@ -399,6 +399,25 @@ def test_robust_profile():
     assert (np.abs(mean - 50) < 4)[np.arange(15) != 7].all()
 
 
+def test_judgement_of_rings():
+    rng = np.random.default_rng(22)
+    signal, variances, weights = rng.gamma(2, 5, (2, 5, 32)), rng.random((2, 5, 32)), rng.random((2, 32))
+    signal[0, 1, 4] *= 100  # a spot
+    variances[rng.random((2, 5, 32)) < 0.2] = np.inf
+    variances[1, 1, 3:] = np.inf
+    heights, even, typical = np.zeros((3, 4))
+    shown = rings.judge_rings(signal, variances, weights, np.array([0, 2, 4]), 3.0, heights, even, typical)
+    assert shown.tolist() == [True, True, True, False]
+    for k, (g, p) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        known = np.isfinite(variances[g, p])
+        used = signal[g, p, known & (weights[g] > 0.3)]
+        assert typical[k] == pytest.approx(stats.trim_mean(signal[g, p, known], rings.TRIM))
+        if shown[k]:
+            kept = np.minimum(used, 3 * stats.trim_mean(used, rings.TRIM))
+            assert (heights[k], even[k]) == pytest.approx((used.mean(), kept.sum() ** 2 / (len(kept) * (kept ** 2).sum())))
+    assert even[1] < 0.95
+
+
 def test_robust_profile_is_scipys_trimmed_mean_where_all_sectors_weigh_the_same():
     values = np.random.default_rng(18).standard_t(2, (40, 6))
     table = np.stack([np.full_like(values, 4), 4 * values, 0 * values, 4 * values ** 2 + 1], axis=2)
