@@ -1,7 +1,14 @@
-"""The centre of every frame while the detector is acquiring."""
+"""The centre of every frame while the detector is acquiring.
 
+`fit_ring` finds the rings once. From then on only the pixels of a few annuli are read, and the rings that are known are fitted
+again: the last centre is where the fit starts, never what it is pulled to.
+"""
+
+import dataclasses
 import math
 import time
+
+import numpy as np
 
 from ._results import TrackResult
 from ._validation import as_count, as_image, as_mask, as_number
@@ -9,9 +16,240 @@ from .rings import RingNotFoundError, fit_ring
 
 __all__ = ["CenterTracker", "TrackResult"]
 
+_REACH = 4.0            # an annulus reaches so many widths to either side of its ring
+_APART = 3.0            # rings whose distance is less than this, in the sum of their widths, are one group
+_FINENESS = 2.6         # bins per width
+_BLOCK_COST = {1: 1.2, 2: 2.6, 4: 7.0, 8: 22.0}     # nanoseconds, roughly, to add up a block of so many pixels a side
+_RESOLVED = 2.0         # a block is at most so many times smaller than a width
+_BUDGET = 15e3, 0.035   # nanoseconds that may go into adding up pixels, and more for each pixel of the frame
+_INFORMED = 0.98        # share of what all rings tell of the centre that is enough
+_FAR = 0.75             # pixels from the origin of the table from where on it moves along
+_MANY_BLOCKS = 1000      # blocks in a bin, on average, from where on there are 64 sectors and not 32
+_HOT = 8.0              # standard deviations from where on a block is taken out of the table,
+_UNEVEN = 0.25          # beyond this share of the ring's height, by which the signal differs within a cell
+_ROUGH = 3.0            # chi2 of cells and sectors, or twice what it was in the first frame, that is taken for lost
+_SEEN = 0.6             # share of the sectors that were there in the first frame and must not be missed
+_OUT = 1.5              # widths by which the rings may have moved before the same frame is read once more
+_HIGH, _SURE = 5.0, 6.0     # standard errors by which heights and places of the rings must be known,
+_BACK = 10.5            # or both, when they were lost before
+_JUMP = 5.0             # standard deviations from where on a step is a jump
+_STEP = 0.3             # what a step is reckoned to be before any has been seen [pixel]
+_REMEMBERED = 50        # steps at most of which the usual size is the mean
+_LONGEST = 32           # frames at most from one attempt to find a lost ring to the next one
+_SHORTEST = 4           # and at least, once it has failed at first, when the frames change
+
+
+class _Rings:
+    """The rings that are followed: the table of their pixels, and what the frames have taught about them."""
+
+    def __init__(self, fit, frame, bad, radius, ellipse):
+        from .kernels import polar, tracking
+
+        strain = 0.5 * math.log(fit.a / fit.b)
+        self.strain = strain * math.cos(2 * fit.angle), strain * math.sin(2 * fit.angle)
+        groups, edges, self.size = _choose(fit.rings, frame.shape, radius)
+        self.ellipse, self.frames = ellipse, 0
+        lo, hi = np.array(edges).T
+        bins = [math.ceil((high - low) * _FINENESS / min(ring.width for ring in group) - 0.01)
+                for group, (low, high) in zip(groups, edges, strict=True)]
+        blocks = math.pi * float(np.sum(hi ** 2 - lo ** 2)) / self.size ** 2
+        self.sectors = 64 if blocks > _MANY_BLOCKS * sum(bins) else 32
+        first, ring_first = (np.concatenate([[0], np.cumsum(numbers)]) for numbers in (bins, [len(g) for g in groups]))
+        self.plan = first, ring_first, (lo + hi) / 2, (hi - lo) / 2
+        s11, s12, s22 = polar.stretch(*self.strain)
+        self.stretch = np.array([[s11, s12], [s12, s22]])
+        self.unstretch = np.linalg.inv(self.stretch)
+        angles, half = polar.sector_angles(self.sectors, s11, s12), math.pi / self.sectors
+        # The mean over a sector, not the value in its middle.
+        one, two = math.sin(half) / half, math.sin(2 * half) / (2 * half)
+        self.harmonics = np.array([one * np.cos(angles), one * np.sin(angles), two * np.cos(2 * angles),
+                                   two * np.sin(2 * angles), np.ones(self.sectors)])
+        self._list_blocks(lo, (hi - lo) / bins, first, tracking)
+        self._make_state(np.array([ring.radius for group in groups for ring in group]),
+                         np.sqrt([ring.width ** 2 + (self.size ** 2 - 1) / 12 for group in groups for ring in group]),
+                         len(groups), max(len(group) for group in groups) + 2, first[-1])
+        self.report = np.zeros(tracking.REPORTED)
+        self.covariance = np.zeros((4 + 2 * len(self.radii),) * 2)
+        self.sums, self.count, self.place = np.zeros((3, first[-1], self.sectors))
+        self.bad = _spread_over_blocks(bad, self.size)
+        self.x, self.y = round(fit.cx), round(fit.cy)
+        self.geometry[:2] = self.stretch @ (fit.cx - self.x, fit.cy - self.y)
+        self._place(frame.shape)
+
+    def _list_blocks(self, lo, step, first, tracking):
+        nothing = np.empty(0, np.int32)
+        where = lo, step, first, self.size, *self.strain, self.sectors
+        number = tracking.list_blocks(*where, False, nothing, nothing, nothing.astype(np.uint16), np.empty(0, np.float32))
+        self.dx, self.dy, self.chosen = np.empty((3, number), np.int32)
+        self.cell, self.radius = np.empty(number, np.uint16), np.empty(number, np.float32)
+        tracking.list_blocks(*where, True, self.dx, self.dy, self.cell, self.radius)
+        self.offsets, self.cells = np.empty(number, np.uint32), np.empty(number, np.uint16)
+
+    def _make_state(self, radii, widths, groups, columns, bins):
+        """All that goes from frame to frame lies in one array, so that a frame that proves to be none can be undone."""
+        shapes = {"radii": radii.shape, "widths": widths.shape, "geometry": (4,), "noise": (4,), "seen": (8,),
+                  "learned": (groups, columns, self.sectors), "used": (groups, columns, self.sectors),
+                  "scale": (groups, columns), "trend": (groups, columns), "spread": (groups, columns), "rest": (bins,),
+                  "weights": (groups, self.sectors)}
+        self.state = np.zeros(sum(map(math.prod, shapes.values())))
+        self.before, place = self.state.copy(), 0
+        for name, shape in shapes.items():
+            setattr(self, name, self.state[place:place + math.prod(shape)].reshape(shape))
+            place += math.prod(shape)
+        self.radii[:], self.widths[:], self.scale[:], self.weights[:] = radii, widths, 1.0, 1.0
+
+    def _place(self, shape):
+        """Put the table where its origin is; the stop and the mask stay where they are in the frame."""
+        from .kernels import tracking
+
+        self.number = tracking.place_blocks(self.dx, self.dy, self.cell, self.radius, self.x, self.y, self.size, self.bad, *shape,
+                                            self.offsets, self.cells, self.chosen, self.count.reshape(-1),
+                                            self.place.reshape(-1))
+        self.screened = False
+
+    def _screen(self, frame):
+        """Take hot and dead pixels out of the table, once after it was put somewhere; return whether there were any."""
+        from .kernels import tracking
+
+        expected = np.empty((3, *self.count.shape))
+        tracking.predict(self.plan, self.harmonics, self.geometry, self.radii, self.widths, self.scale, self.rest, self.used,
+                         self.noise, self.place, expected)
+        mean, variance, height = expected.reshape(3, -1)
+        reach = _HOT * (np.sqrt(variance) + self.noise[1]) + _UNEVEN * np.maximum(height, 0)
+        before, self.screened = self.number, True
+        self.number = tracking.drop_blocks(frame.reshape(-1), frame.shape[1], self.size, mean - reach, mean + reach, self.radius,
+                                           self.offsets[:before], self.cells[:before], self.chosen[:before],
+                                           self.count.reshape(-1), self.place.reshape(-1))
+        return self.number < before
+
+    def fit(self, frame):
+        """(cx, cy, cx_err, cy_err) in the next frame; the numbers to judge it by stand in `report`."""
+        from .kernels import tracking
+
+        self.before[:] = self.state
+        self._fit(frame, tracking)
+        if not self.screened and self._screen(frame):
+            self.undo()
+            self._fit(frame, tracking)
+        shift = self.unstretch @ self.geometry[:2]
+        variance = self.unstretch @ self.covariance[:2, :2] @ self.unstretch.T
+        cells, sectors = self.report[tracking.CELLS], self.report[tracking.SECTORS]
+        scale = cells * max(1.0, sectors / (1 + 1.5 * math.sqrt(2 / self.weights.size)))
+        self.frames += 1
+        return (float(self.x + shift[0]), float(self.y + shift[1]), math.sqrt(max(scale * variance[0, 0], 0.0)),
+                math.sqrt(max(scale * variance[1, 1], 0.0)))
+
+    def _fit(self, frame, tracking):
+        tracking.gather(frame.reshape(-1), frame.shape[1], self.size, self.offsets[:self.number], self.cells[:self.number],
+                        self.sums.reshape(-1))
+        tracking.fit_frame(self.sums, self.size ** 2, self.count, self.place, self.plan, self.harmonics, self.ellipse, self.frames,
+                           self.radii, self.widths, self.geometry, self.noise, self.learned, self.scale, self.trend, self.spread,
+                           self.rest, self.weights, self.seen, self.used, self.report, self.covariance)
+
+    def undo(self):
+        """Forget the frame that was fitted last."""
+        self.state[:] = self.before
+
+    def move_along(self, shape, far):
+        """Let the table follow when the centre is more than `far` pixels from its origin; return whether it did."""
+        shift = self.unstretch @ self.geometry[:2]
+        if not max(abs(shift)) > far:
+            return False
+        whole = np.rint(shift)
+        self.x, self.y = int(self.x + whole[0]), int(self.y + whole[1])
+        self.geometry[:2] -= self.stretch @ whole
+        self._place(shape)
+        return True
+
+
+def _spread_over_blocks(bad, size):
+    """Whether the block of size x size pixels that begins at a pixel has a bad one in it; `bad` is used up."""
+    step = 1
+    while step < size:
+        bad[:, :-step] |= bad[:, step:]
+        bad[:-step] |= bad[step:]
+        step *= 2
+    return bad
+
+
+def _bad_pixels(frame, mask, center):
+    """What is masked, not finite, dead or in the shade of a beam stop, as uint8; without rows where nothing is."""
+    from . import _ringsearch
+
+    bad = np.zeros((0, 0), np.uint8) if mask is None else mask.view(np.uint8)
+    bad = _ringsearch.without_dead_lines(frame, bad)
+    size, means, share = _ringsearch.blocks(frame, bad, _ringsearch._COARSE)
+    search = _ringsearch.Search(means, share)
+    shade = search.stop(*((v + 0.5) / size - 0.5 for v in center))
+    broken = None if frame.dtype.kind != "f" else ~np.isfinite(frame)
+    if not bad.size and not shade.any() and (broken is None or not broken.any()):
+        return bad
+    rows, columns = (np.arange(n) // size for n in frame.shape)
+    hidden = shade[rows][:, columns].astype(np.uint8)
+    for more in (bad if bad.size else None, broken):
+        if more is not None:
+            hidden |= more.astype(np.uint8)
+    return hidden
+
+
+def _choose(rings, shape, radius):
+    """Groups of rings worth following, their annuli, and the size of the blocks to add up: (groups, edges, size)."""
+    groups: list = []
+    for ring in rings:
+        before = groups[-1][-1] if groups else None
+        if before and ring.radius - before.radius < _APART * (ring.width + before.width):
+            groups[-1].append(ring)
+        else:
+            groups.append([ring])
+    edges = [[max(group[0].radius - _REACH * group[0].width, 1.5), group[-1].radius + _REACH * group[-1].width]
+             for group in groups]
+    for (one, other), (inner, outer) in zip(zip(groups, groups[1:], strict=False), zip(edges, edges[1:], strict=False),
+                                            strict=True):
+        if inner[1] > outer[0]:
+            gap = (other[0].radius - one[-1].radius) * one[-1].width / (one[-1].width + other[0].width)
+            inner[1] = outer[0] = one[-1].radius + gap
+    if radius is not None:
+        nearest = min(range(len(groups)), key=lambda g: min(abs(ring.radius - radius) for ring in groups[g]))
+        chosen = [nearest]
+    else:
+        chosen = _worth(groups, edges, math.prod(shape))
+    groups, edges = [groups[g] for g in chosen], [edges[g] for g in chosen]
+    return groups, edges, _block_size(ring for group in groups for ring in group)
+
+
+def _block_size(rings):
+    finest = min(ring.width for ring in rings)
+    return max(size for size in _BLOCK_COST if size == 1 or size * _RESOLVED <= finest)
+
+
+def _worth(groups, edges, pixels):
+    """Numbers of the groups to follow: those that tell most for their cost, until enough is known or it costs too much."""
+    told = [sum(1 / ring.radius_err ** 2 for ring in group) for group in groups]
+    sizes = [_block_size(group) for group in groups]
+    cost = [math.pi * (high ** 2 - low ** 2) / size ** 2 * _BLOCK_COST[size]
+            for (low, high), size in zip(edges, sizes, strict=True)]
+    order = sorted(range(len(groups)), key=lambda g: cost[g] / told[g])
+    chosen: list = []
+    for g in order:
+        spent = sum(cost[i] for i in chosen)
+        if chosen and (sum(told[i] for i in chosen) > _INFORMED * sum(told)
+                       or spent + cost[g] > _BUDGET[0] + _BUDGET[1] * pixels):
+            continue
+        chosen.append(g)
+    return sorted(chosen)
+
 
 class CenterTracker:
     """Follows the centre of a ring pattern from frame to frame.
+
+    The first frame is searched for rings by `edfast.fit_ring`. In the frames after it, only the pixels around the most telling
+    rings are read; centre, radii and (unless switched off) the ellipse are fitted to each frame by itself. What the frames
+    before have taught, heights and background of each sector of the azimuth and the noise, serves as weights.
+
+    A frame in which the known rings cannot be followed, because they have moved by more than about 1.5 of their widths, become
+    something else or vanished, is searched anew. Where nothing is found, the result is `lost`, and the search is tried again 1,
+    2, 4, 8, 16, 32, 32 ... frames later, and at once when the rings are back where they were. A frame that is evidently another
+    one than that of the last attempt shortens the wait to 4 frames. A ring that appears is therefore found within 32 frames.
 
     Parameters
     ----------
@@ -20,9 +258,34 @@ class CenterTracker:
     mask : array_like of shape (H, W), optional
         True (or non-zero) = masked out. A beam stop is found without it.
     radius : float, optional
-        Radius of the ring [pixel] that is followed, roughly; all rings without it.
+        Radius of the ring [pixel] that is followed, roughly. Without it those that tell most of the centre.
     ellipse : bool, default True
-        Rings may be ellipses of one common shape; False: circles.
+        Rings may be ellipses of one common shape, which may change; False: circles.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument makes no sense.
+
+    Notes
+    -----
+    A step is a jump if it exceeds, in units of its standard deviation, a distance of 5. The variance is that of both centres,
+    and of the recent steps. Nothing is smoothed: a jump shows at full length in the frame in which it happens.
+
+    A tracker belongs to one thread at a time; several trackers may work side by side.
+
+    Examples
+    --------
+    >>> from edfast.simulate import drift_series
+    >>> from edfast.tracking import CenterTracker
+    >>> tracker = CenterTracker((128, 128))
+    >>> for frame, truth in drift_series(4, (128, 128), radii=[40], velocity=(0.5, 0), random_state=0):
+    ...     result = tracker.update(frame)
+    ...     print(result.lost, abs(result.cx - truth.cx) < 5 * result.cx_err)
+    False True
+    False True
+    False True
+    False True
     """
 
     def __init__(self, shape, *, mask=None, radius=None, ellipse=True):
@@ -36,21 +299,118 @@ class CenterTracker:
 
     def reset(self):
         """Forget all frames: the next one is searched for its rings."""
-        self.fit, self._last = None, None
+        self._fit = self._rings = self._last = None
+        self._lost, self._failed, self._waited, self._sample = 0, 0, 0, (0.0, 0.0)
+        self._step, self._steps = _STEP ** 2, 4
+
+    @property
+    def fit(self):
+        """The `RingFit` of the rings that are followed, with the newest centre; None where they are lost."""
+        if self._fit is None or self._lost:
+            return None
+        cx, cy, cx_err, cy_err = self._last
+        return dataclasses.replace(self._fit, cx=cx, cy=cy, cx_err=cx_err, cy_err=cy_err)
 
     def update(self, frame):
-        """The centre of the next frame, as a `TrackResult`."""
+        """The centre of the next frame.
+
+        Parameters
+        ----------
+        frame : array_like of shape (H, W)
+            Any integer or floating dtype. Non-finite pixels are left out. It is neither changed nor kept.
+
+        Returns
+        -------
+        TrackResult
+
+        Raises
+        ------
+        ValueError, TypeError
+            Not an image of the tracker's shape.
+        """
         start = time.perf_counter()
         frame = as_image(frame, "frame")
         if frame.shape != self.shape:
             raise ValueError(f"frame has shape {frame.shape}, but the tracker was made for {self.shape}")
+        found = self._follow(frame) or self._search(frame)
+        if found is None:
+            self._lost += 1
+            return TrackResult(math.nan, math.nan, math.nan, math.nan, True, False, time.perf_counter() - start)
+        jumped = self._last is not None and self._is_jump(found)
+        self._last, self._lost = found, 0
+        return TrackResult(*found, False, jumped, time.perf_counter() - start)
+
+    def _follow(self, frame):
+        """Centre and errors by the rings that are known, or None where they are not what they were."""
+        rings = self._rings
+        if rings is None:
+            return None
+        found = rings.fit(frame)
+        if self._holds() and rings.move_along(self.shape, max(_OUT * rings.widths.min(), 1.0)):
+            found = rings.fit(frame)
+        if not self._holds():
+            rings.undo()
+            return None
+        self._failed = 0
+        rings.move_along(self.shape, _FAR)
+        return found
+
+    def _holds(self):
+        """Whether the fit of the known rings can be believed."""
+        from .kernels.tracking import CELLS, GAIN, HEIGHT, HIGH, SECTORS, SHARE, SURE
+
+        report, rings = self._rings.report, self._rings
+        high, sure = (_HIGH, _SURE) if not self._failed else (_BACK, _BACK)
+        return (report[HIGH] > high and report[SURE] > sure and report[GAIN] < 1 and report[HEIGHT] > 0
+                and report[CELLS] < max(_ROUGH, 2 * self._usual[0]) and report[SECTORS] < max(_ROUGH, 2 * self._usual[1])
+                and report[SHARE] > _SEEN * self._usual[2]
+                and math.hypot(*rings.geometry[:2]) < 0.5 * max(_REACH * rings.widths.max(), 4.0))
+
+    def _search(self, frame):
+        """Centre and errors by `fit_ring`, and new rings to follow; None where there are none, or it is not yet tried again."""
+        from .kernels.tracking import CELLS, SECTORS, SHARE
+
+        self._waited += 1
+        if self._failed and self._waited < min(2 ** (self._failed - 1), _LONGEST) and not (
+                self._waited >= _SHORTEST and self._differs(frame)):
+            return None
+        self._waited = 0
         try:
-            self.fit = fit_ring(frame, mask=self._mask, center=self.fit and self.fit.center, radius=self._radius,
-                                ellipse=self._ellipse)
+            fit = fit_ring(frame, mask=self._mask, center=self._last and self._last[:2], radius=self._radius,
+                           ellipse=self._ellipse)
         except RingNotFoundError:
-            self.fit = None
-            return TrackResult(*[math.nan] * 4, True, False, time.perf_counter() - start)
-        last, self._last = self._last, self.fit
-        jumped = last is not None and math.dist(last.center, self.fit.center) > 5 * math.hypot(last.center_err,
-                                                                                               self.fit.center_err) + 1
-        return TrackResult(*self.fit.center, self.fit.cx_err, self.fit.cy_err, False, jumped, time.perf_counter() - start)
+            self._failed, self._sample = self._failed + 1, _sample(frame)
+            return None
+        self._failed, self._fit = 0, fit
+        rings = self._rings = _Rings(fit, frame, _bad_pixels(frame, self._mask, fit.center), self._radius, self._ellipse)
+        rings.fit(frame)
+        self._usual = rings.report[[CELLS, SECTORS, SHARE]]
+        if not self._holds():
+            self._rings = None      # not to be followed: every frame is searched
+        else:
+            rings.move_along(self.shape, _FAR)
+        return *fit.center, fit.cx_err, fit.cy_err
+
+    def _differs(self, frame):
+        """Whether a frame is evidently another one than that in which nothing was found."""
+        mean, error = _sample(frame)
+        return not abs(mean - self._sample[0]) <= 10 * self._sample[1]
+
+    def _is_jump(self, found):
+        """Whether the step to this centre is longer than errors and recent steps explain; the steps are learned."""
+        frames = self._lost + 1
+        steps = [now - before for now, before in zip(found[:2], self._last[:2], strict=True)]
+        variances = [now ** 2 + before ** 2 + frames * self._step for now, before in zip(found[2:], self._last[2:], strict=True)]
+        far = sum(step * step / variance for step, variance in zip(steps, variances, strict=True))
+        self._steps = min(self._steps + 1, _REMEMBERED)
+        size = sum(step * step for step in steps) / (2 * frames)
+        self._step += (min(size, 9 * self._step) - self._step) / self._steps
+        return far > _JUMP ** 2
+
+
+def _sample(frame):
+    """(mean, its standard error) of a few pixels all over the frame."""
+    step = max(1, math.isqrt(frame.size // 1024))
+    values = frame[step // 2::step, step // 2::step].astype(np.float64)
+    values = values[np.isfinite(values)]
+    return (float(values.mean()), float(values.std()) / math.sqrt(values.size)) if values.size else (math.nan, 0.0)
