@@ -38,6 +38,7 @@ _CONNECTIONS = 32       # at the same time; each has a thread
 _DEADLINE = 10.0        # seconds for a request to arrive, for an answer to leave, and between two requests
 _REQUEST = 1 << 14      # bytes of a request line and its headers
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::\d{1,5})?")
+_LINGER = 0.5           # seconds that a client may take to stop sending after it was refused
 _JOIN = 2.0             # seconds that a thread may take to notice that its connection was closed
 
 
@@ -128,7 +129,7 @@ class Page:
                 self._png = tracked.number, *encode(image)
             _, png, step = self._png
         height, width = image.shape
-        size = -(-width // step) * step, -(-height // step) * step
+        size = [-(-side // step) * step for side in image.shape]
         return png, {"number": tracked.number, "name": tracked.name, "frame": tracked.frame, "shape": [height, width],
                      "size": size, "beam": beam, "result": _row(tracked), "rings": _rings(fit)}
 
@@ -264,8 +265,8 @@ class _Incoming(io.RawIOBase):
         self._connection = connection
         self.allow()
 
-    def allow(self):
-        self._left, self._end = _REQUEST, time.monotonic() + _DEADLINE
+    def allow(self, seconds=None, size=_REQUEST):
+        self._left, self._end = size, time.monotonic() + (_DEADLINE if seconds is None else seconds)
 
     def readable(self):
         return True
@@ -291,8 +292,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self):
         super().setup()
-        self._incoming = _Incoming(self.connection)
+        self._incoming, self._refused = _Incoming(self.connection), False
         self.rfile = io.BufferedReader(self._incoming)
+
+    def finish(self):
+        super().finish()
+        if self._refused:
+            # What is closed with something unread is reset, and the client may never see the answer.
+            with suppress(OSError, TimeoutError, _TooLargeError):
+                self.connection.shutdown(socket.SHUT_WR)
+                self._incoming.allow(_LINGER, 16 * _REQUEST)
+                while self._incoming.readinto(bytearray(4096)):
+                    pass
 
     def handle_one_request(self):
         """Read a request and answer it."""
@@ -367,7 +378,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code, message=None, explain=None):
         """The error's number and name, and the end of the connection: what else was sent is not looked at."""
-        self.close_connection = True
+        self.close_connection = self._refused = True
         allow = {"Allow": "GET, HEAD"} if code == HTTPStatus.METHOD_NOT_ALLOWED else {}
         with suppress(OSError):
             status = HTTPStatus(code)
