@@ -62,8 +62,9 @@ def _escaped(letter):
     return letter.encode("unicode_escape").decode()
 
 
-def ticks(low, high, most=5):
-    """Round numbers from `low` to `high`, and the decimals that they need."""
+def ticks(limits, most=5):
+    """Round numbers within the `limits` (low, high), and the decimals that they need."""
+    low, high = limits
     step = 10.0 ** math.floor(math.log10((high - low) / most))
     step *= next(k for k in (1, 2, 5, 10) if (high - low) / (k * step) <= most)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -89,7 +90,7 @@ def scales(axes, label, *, bottom=True, x_label="", whole=True, whole_y=False):
     """Frame, grid, numbers and names of the axes."""
     right, foot = axes.left + axes.width, axes.top + axes.height
     parts = [f'<rect class="frame" x="{axes.left:g}" y="{axes.top:g}" width="{axes.width:g}" height="{axes.height:g}"/>']
-    places, decimals = ticks(*sorted(axes.y), most=max(2, int(axes.height / 38)))
+    places, decimals = ticks(sorted(axes.y), most=max(2, int(axes.height / 38)))
     if whole_y:
         places, decimals = [place for place in places if place == round(place)], 0
     for place, y in zip(places, axes.py(places), strict=True):
@@ -104,7 +105,7 @@ def scales(axes, label, *, bottom=True, x_label="", whole=True, whole_y=False):
         places = [place for place in places if axes.x[0] <= place <= axes.x[1]]
         labels = [f"{place:g}" for place in places]
     else:
-        places, decimals = ticks(*axes.x, most=max(2, int(axes.width / 90)))
+        places, decimals = ticks(axes.x, most=max(2, int(axes.width / 90)))
         if whole:
             places, decimals = [place for place in places if place == round(place)], 0
         labels = [f"{place:.{decimals}f}".replace("-", "\u2212") for place in places]

@@ -112,14 +112,14 @@ def bench(path=None, *, frame=None, method="ring", repeat=30, files=100_000, say
     options = Options(True, method)
     repeat, files = as_count(repeat, "repeat", minimum=1), as_count(files, "files", minimum=1)
     frame = None if frame is None else as_count(frame, "frame")
-    with tempfile.TemporaryDirectory(prefix="edfast-bench-") as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="edfast-bench-") as place:
+        folder = Path(place)
         if path is None:
             say("simulating an image")
-            path = simulated(folder / "simulated.dm4")
+        name = "simulated" if path is None else os.fsdecode(path)
+        path = os.fsdecode(simulated(folder / "simulated.dm4") if path is None else path)
         image = as_image(read_image(path, frame))
-        facts = {"path": os.fsdecode(path), "shape": list(image.shape), "dtype": str(image.dtype),
-                 "bytes": Path(path).stat().st_size}
+        facts = {"path": name, "shape": list(image.shape), "dtype": str(image.dtype), "bytes": Path(path).stat().st_size}
         poni = Poni(0.2, image.shape[0] * 5e-6, image.shape[1] * 5e-6, 0, 0, 0, 2.5e-12, 1e-5, 1e-5, image.shape)
         say("stages")
         stages = measure_stages(path, image, poni, frame, repeat, folder)
@@ -142,10 +142,17 @@ def simulated(path, size=2048):
 
 def machine():
     """What was measured on."""
-    from .kernels._bands import numba
+    from importlib.metadata import version
 
-    return {"edfast": __version__, "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__,
-            "system": platform.platform(), "processor": _processor(), "threads": numba.config.NUMBA_NUM_THREADS}
+    return {"edfast": __version__, "python": platform.python_version(), "numpy": np.__version__, "numba": version("numba"),
+            "system": platform.platform(), "processor": _processor(), "threads": threads()}
+
+
+def threads():
+    """On how many threads the kernels work when they work on all."""
+    from .kernels import _bands
+
+    return int(vars(_bands.numba.config)["NUMBA_NUM_THREADS"])
 
 
 def _processor():
@@ -213,11 +220,11 @@ def _moments(starts, ends, first, parents):
 
 def both(task, repeat, prepare=tuple):
     """`timed` on one thread, and on all where there are several."""
-    from .kernels._bands import numba, one_thread
+    from .kernels._bands import one_thread
 
     with one_thread():
         one = timed(task, repeat, prepare)
-    return one, timed(task, repeat, prepare) if numba.config.NUMBA_NUM_THREADS > 1 else None
+    return one, timed(task, repeat, prepare) if threads() > 1 else None
 
 
 def timed(task, repeat, prepare=tuple):
@@ -264,9 +271,7 @@ def cold_read(path, frame):
 
 def measure_batch(path, poni, options, frame, folder):
     """(rates, error): the batch itself, on temporary copies, with several numbers of threads and sizes of blocks."""
-    from .kernels._bands import numba
-
-    cores = numba.config.NUMBA_NUM_THREADS
+    cores = threads()
     write_poni(folder / "bench.poni", poni)
     copies = list(copied(path, folder))
     first, error = rate_of_batch(copies, len(copies), folder, options, frame, 1, 1)
@@ -278,7 +283,8 @@ def measure_batch(path, poni, options, frame, folder):
     for _, (jobs, block) in itertools.product(range(ROUNDS), choices):
         number = min(max(_FEWEST, 2 * jobs * block, int(first * min(jobs, cores) * _WORK)), _MOST)
         found[jobs, block].append(rate_of_batch(copies, number, folder, options, frame, jobs, block)[0])
-    return tuple(Rate(*choice, float(np.median(rates)), min(rates), max(rates)) for choice, rates in found.items()), ""
+    return tuple(Rate(jobs, block, float(np.median(rates)), min(rates), max(rates))
+                 for (jobs, block), rates in found.items()), ""
 
 
 def copied(path, folder):
@@ -328,12 +334,12 @@ def recommend(rates):
 
 def table(found):
     """The measurements as text."""
-    image, threads = found.image, found.machine["threads"]
+    image, several = found.image, found.machine["threads"]
     shape = " x ".join(map(str, image["shape"]))
-    lines = [f"edfast {found.machine['edfast']} on {found.machine['processor']}, {threads} thread{'s' * (threads > 1)}",
+    lines = [f"edfast {found.machine['edfast']} on {found.machine['processor']}, {several} thread{'s' * (several > 1)}",
              f"{_printable(Path(image['path']).name)}: {shape} {image['dtype']}, {image['bytes'] / 1e6:.1f} MB",
              f"milliseconds: median and 95th percentile of {found.repetitions} repetitions after {WARM_UP} to warm up", "",
-             f"{'stage':26}{'one thread':>18}" + f"{f'{threads} threads':>20}" * (threads > 1)]
+             f"{'stage':26}{'one thread':>18}" + f"{f'{several} threads':>20}" * (several > 1)]
     for name, (one, more) in found.stages.items():
         lines.append(f"{name:26}{_times(one):>18}" + (f"{_times(more):>20}" if more else ""))
     lines += ["", f"batch, method {found.method}"]

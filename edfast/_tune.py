@@ -232,8 +232,9 @@ def conclude(thresholds, sizes, images, tolerance):
     """The `Tuning` that measured images lead to."""
     usable, unusable = tuple(i for i in images if not i.error), tuple(i for i in images if i.error)
     grid = len(thresholds), len(sizes)
-    default = tuple(int(np.abs(np.log(values / wanted)).argmin())
-                    for values, wanted in zip((thresholds, sizes), DOCUMENTED, strict=True))
+    t, m = (int(np.abs(np.log(values / wanted)).argmin())
+            for values, wanted in zip((thresholds, sizes), DOCUMENTED, strict=True))
+    default = t, m
     if not usable:
         return Tuning(thresholds, sizes, usable, unusable, tolerance, default, np.full(grid, np.nan),
                       np.zeros(grid, int), None, "", "no image has a centre: nothing can be recommended")
@@ -417,7 +418,8 @@ def _mark(axes, tuning):
     place = [float(np.interp(np.log(wanted), np.log(values), np.arange(len(values))))
              for values, wanted in zip((tuning.thresholds, tuning.sizes), DOCUMENTED, strict=True)]
     axes.plot(*place, "o", color="white", markeredgecolor="black", markersize=9)
-    signs = [Line2D([], [], marker="o", color="white", markeredgecolor="black", markersize=9, linewidth=0, label="default")]
+    signs: list = [Line2D([], [], marker="o", color="white", markeredgecolor="black", markersize=9, linewidth=0,
+                          label="default")]
     if tuning.plateau is not None:
         axes.plot(*tuning.plateau.at, "*", color=_RED, markeredgecolor="white", markersize=17)
         signs += [Line2D([], [], color=_RED, linewidth=2, label=f"plateau (within {tuning.tolerance:g} pixel)"),

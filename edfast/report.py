@@ -79,16 +79,32 @@ def write_report(ledger, output):
 class _Run:
     """The rows of a ledger as columns, and in full only those that the page names."""
 
+    cx: np.ndarray
+    cy: np.ndarray
+    cx_err: np.ndarray
+    cy_err: np.ndarray
+    dx: np.ndarray
+    dy: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    angle: np.ndarray
+    quality: np.ndarray
+    smooth_cx: np.ndarray
+    smooth_cy: np.ndarray
+    milliseconds: np.ndarray
+
     def __init__(self, ledger):
         self.options, self.versions = dict(ledger.options), dict(ledger.versions)
         self.where = str(getattr(ledger, "folder", ""))
         self.started, self.finished = getattr(ledger, "started", None), getattr(ledger, "finished", None)
-        columns, status, names = {name: array("d") for name in _NUMBERS}, bytearray(), []
-        flagged, self.flags, self.reasons = bytearray(), Counter(), Counter()
+        columns, letters, flagged = {name: array("d") for name in _NUMBERS}, bytearray(), bytearray()
+        names: list[str] = []
+        self.flags: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
         for row in ledger.rows():
             for name, column in columns.items():
                 column.append(_float(row.get(name)))
-            status += {"ok": b"o", "failed": b"f"}.get(row["status"], b"p")
+            letters += {"ok": b"o", "failed": b"f"}.get(row["status"], b"p")
             words = str(row.get("flags") or "").split()
             self.flags.update(words)
             flagged.append(bool(words))
@@ -96,11 +112,11 @@ class _Run:
                 self.reasons[_reason(row)] += 1
             if len(names) <= charts.POINTS:
                 names.append(Path(row["path"]).name)
-        self.n = len(status)
+        self.n = len(letters)
         self.names = names if self.n <= charts.POINTS else None
         for name, column in columns.items():
             setattr(self, name, np.frombuffer(column, float) if self.n else np.empty(0))
-        status = np.frombuffer(bytes(status), "S1")
+        status = np.frombuffer(bytes(letters), "S1")
         self.ok, self.failed, self.pending = (status == letter for letter in (b"o", b"f", b"p"))
         self.flagged = np.frombuffer(bytes(flagged), bool)
         self.error = np.hypot(self.cx_err, self.cy_err)

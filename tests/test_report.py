@@ -351,7 +351,7 @@ def test_wrong_use(run, tmp_path):
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 17.5), (1e-7, 2e-7), (1023.4, 1023.6), (-1e6, 1e6), (5, 5.0001)])
 def test_ticks_are_round_and_inside(low, high):
-    places, decimals = _charts.ticks(low, high)
+    places, decimals = _charts.ticks((low, high))
     assert 2 <= len(places) <= 6
     assert low - 1e-9 * abs(low) <= places[0] <= places[-1] <= high + 1e-9 * abs(high)
     step = (places[-1] - places[0]) / (len(places) - 1)
