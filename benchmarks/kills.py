@@ -3,8 +3,8 @@
     python -m benchmarks.kills              a thousand kills (make kills)
     python -m benchmarks.kills --kills 20   fewer
 
-Each trial is a small run in a folder of its own, which is killed (kill -9) one to four times, each time after a random part of
-the time that it takes, and resumed until it ends. Between a kill and the resumed run, the ledger is read. What must hold:
+Each trial is a small run in a folder of its own, which is killed (kill -9) up to eight times, each time after a random part
+of the time that it takes, and resumed until it ends. Between a kill and the resumed run, the ledger is read. What must hold:
 
 - a file whose row was written before a kill is not fitted again,
 - at the end, every row has the same content as that of the undisturbed run, times of computing apart,
@@ -15,22 +15,23 @@ import argparse
 import random
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 FILES, SHAPE, JOBS = 40, (96, 112), 2
+# From a server that has loaded all and run nothing: a thousand processes that load it themselves would take an hour.
+PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload(["edfast.batch", "edfast.filereader", "edfast.kernels.ellipse", "edfast.kernels._bands",
+                                  "scipy.ndimage"])
 OUTPUTS = {"recalibration.sqlite", "recalibration.csv", "drift.png", "report.html"}
 
 
-def child(folder, output, resume):
-    """One run, with a line to stdout when it begins, and a line to the file `fitted` for each image that is fitted."""
-    import scipy.ndimage  # noqa: F401
-
+def child(folder, output, resume, began):
+    """One run; `began` gets a message when it begins, and the file `fitted` a line for each image that is fitted."""
     from edfast import batch
 
     one, log = batch.recalibrate_one, (folder / "fitted").open("a")
@@ -41,9 +42,9 @@ def child(folder, output, resume):
         print(path, file=log, flush=True)
         return one(path, *rest)
 
-    # The picture is drawn when all is done, and loading what draws it takes longer than the rest.
-    batch.recalibrate_one, batch._draw = logged, lambda ledger: None
-    print("go", flush=True)
+    # Picture and report are made when all is done, and take longer than the rest.
+    batch.recalibrate_one, batch._draw, batch._report = logged, lambda ledger: None, lambda ledger: None
+    began.send(None)
     batch.recalibrate_batch(str(folder / "*.dm4"), folder / "cal.poni", output=output, method="covariance", jobs=JOBS,
                             resume=resume)
 
@@ -65,19 +66,20 @@ def prepare(folder):
 
 def run(folder, output, resume, after=None):
     """(seconds, whether it was killed) of one run; it is killed `after` so many seconds."""
-    command = [sys.executable, "-m", "benchmarks.kills", "--child", folder, output, *["--resume"] * resume]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdout.readline() != "go\n":
-            raise RuntimeError("the run did not begin")
-        start = time.perf_counter()
-        try:
-            process.wait(after)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return time.perf_counter() - start, True
-    if process.returncode:
-        raise RuntimeError(f"the run ended with exit code {process.returncode}")
-    return time.perf_counter() - start, False
+    began, tell = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=child, args=(folder, output, resume, tell))
+    process.start()
+    tell.close()
+    began.recv()
+    start = time.perf_counter()
+    process.join(after)
+    killed = process.is_alive()
+    process.kill()
+    process.join()
+    began.close()
+    if not killed and process.exitcode:
+        raise RuntimeError(f"the run ended with exit code {process.exitcode}")
+    return time.perf_counter() - start, killed
 
 
 def state(output):
@@ -94,7 +96,7 @@ def trial(folder, output, generator, seconds, wanted):
     from edfast.batch import Ledger
 
     fitted, kills, resume = folder / "fitted", 0, False
-    for after in [seconds * generator.random() for _ in range(min(generator.randint(1, 4), wanted))] + [None]:
+    for after in [1.3 * seconds * generator.random() for _ in range(min(generator.randint(1, 8), wanted))] + [None]:
         known = set()
         if (output / "recalibration.sqlite").exists():
             try:
@@ -139,12 +141,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--child", nargs=2, type=Path, metavar=("FOLDER", "OUTPUT"))
-    parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
-    if arguments.child:
-        child(*arguments.child, arguments.resume)
-        return
     with tempfile.TemporaryDirectory() as folder:
         campaign(Path(folder), arguments.kills, arguments.seed)
 

@@ -166,7 +166,7 @@ class Ledger:
     @contextlib.contextmanager
     def _connected(self):
         """A connection that only reads; errors of SQLite as one line with the name of the file."""
-        with one_line_errors(self.path), contextlib.closing(
+        with one_line_errors(self.path, "read"), contextlib.closing(
                 sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
             check_is_ledger(connection, self.path)
             yield connection
@@ -183,7 +183,7 @@ def check_is_ledger(connection, path):
 
 
 @contextlib.contextmanager
-def one_line_errors(path):
+def one_line_errors(path, doing="written"):
     """What SQLite says, as a `LedgerError` that names the file and what to do."""
     try:
         yield
@@ -191,6 +191,9 @@ def one_line_errors(path):
         said = str(error)
         if "locked" in said or "busy" in said:
             said = "another run is writing to it: wait until that has ended, or give another output folder"
+        elif "full" in said or "I/O" in said or "readonly" in said or "unable to open" in said:
+            said = (f"cannot be {doing} ({said}); when the folder has room and permission to write, go on with --resume"
+                    if doing == "written" else f"cannot be {doing} ({said})")
         elif "malformed" in said or "not a database" in said:
             said = f"it is not a ledger, or it is damaged ({said})"
         raise LedgerError(f"{path}: {said}") from error

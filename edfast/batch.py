@@ -497,11 +497,9 @@ def _sync_folder(folder):
 
 def _export(ledger):
     """The table, the picture and the report beside a ledger."""
-    from .report import write_report
-
     ledger.to_csv(ledger.folder / CSV_NAME)
     _draw(ledger)
-    write_report(ledger, ledger.folder / REPORT_NAME)
+    _report(ledger)
     return ledger
 
 
@@ -514,3 +512,9 @@ def _draw(ledger):
     figure, picture = plot_drift(*(rows[name] for name in names), labels=few), io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     write_atomically(ledger.folder / PICTURE_NAME, picture.getvalue())
+
+
+def _report(ledger):
+    from .report import write_report
+
+    write_report(ledger, ledger.folder / REPORT_NAME)
