@@ -98,7 +98,10 @@ def scales(axes, label, *, bottom=True, x_label="", whole=True, whole_y=False):
                      f'<text x="{axes.left - 8:g}" y="{y + 4:.1f}" text-anchor="end">{_signed(place, decimals)}</text>')
     parts.append(f'<text class="name" transform="translate(18 {axes.top + axes.height / 2:g}) rotate(-90)" '
                  f'text-anchor="middle">{text(label)}</text>')
-    if axes.log_x:
+    if axes.log_x and axes.x[1] < 5 * axes.x[0]:
+        places, decimals = ticks(axes.x, 5)
+        labels = [f"{place:.{decimals}f}" for place in places]
+    elif axes.log_x:
         first, last = math.floor(math.log10(axes.x[0])), math.ceil(math.log10(axes.x[1]))
         steps = (1, 2, 5) if last - first <= 3 else (1,)
         places = [k * 10.0 ** n for n in range(first, last + 1) for k in steps]

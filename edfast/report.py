@@ -25,6 +25,7 @@ __all__ = ["write_report"]
 _NUMBERS = ("cx", "cy", "cx_err", "cy_err", "dx", "dy", "a", "b", "angle", "quality", "smooth_cx", "smooth_cy", "milliseconds")
 _WORST, _FAILED, _PICTURES, _REASONS = 12, 100, 12, 10     # shown: worst files, failed ones, thumbnails of these, reasons
 _SIDE = 150         # of a thumbnail [pixel]
+_ROUND = 1.001      # axis ratio below which the direction of the major axis means little
 _HEIGHT = 190.0     # of one chart over the number of the file
 
 
@@ -317,9 +318,9 @@ def _errors(run):
     if known.size == 0:
         return _section("Errors of the centre", "<p>This method gives no errors: "
                         "<code>--method ring</code> does.</p>")
-    low, high = math.floor(math.log10(known.min()) * 5) / 5, math.ceil(math.log10(known.max()) * 5 + 1e-9) / 5
-    low, high = (low, high) if high - low > 0.5 else (low - 0.4, high + 0.4)
-    edges = 10.0 ** np.linspace(low, high, max(8, min(40, round((high - low) * 15))) + 1)
+    low, high = np.log10([known.min(), known.max()])
+    margin = max(0.03 * (high - low), 0.5 * (0.15 - (high - low)), 0.01)
+    edges = 10.0 ** np.linspace(low - margin, high + margin, min(max(8, round(2 * math.sqrt(known.size))), 40) + 1)
     counts, _ = np.histogram(known, edges)
     side = 380.0
     axes = Axes(LEFT, 8, side, side, (edges[0], edges[-1]), (0.0, float(max(counts.max() * 1.08, 1.5))), log_x=True)
@@ -348,6 +349,8 @@ def _ellipse(run):
     said = f"Median radius {np.nanmedian(radius):.2f} pixel, median ratio {np.nanmedian(ratio):.4f}."
     drawing, beyond = _rows_of_charts(run, rows, "Ellipse for each file: mean radius, axis ratio and angle", said)
     note = "Geometric mean and ratio of the semi-axes, and the direction of the major axis from x towards y. " + said
+    if np.nanmedian(ratio) < _ROUND:
+        note += " Where a ring is as round as these, the direction is chance."
     keys = [key for key, there in ((_FLAG, run.flagged.any()), (_TICK, run.failed.any()), (_EDGE, beyond)) if there]
     return _section("Ellipse", f"<figure>{drawing}{_key(*keys) if keys else ''}</figure>", note)
 
