@@ -165,9 +165,13 @@ class Ledger:
 
     @contextlib.contextmanager
     def _connected(self):
-        """A connection that only reads; errors of SQLite as one line with the name of the file."""
+        """A connection that only reads; errors of SQLite as one line with the name of the file.
+
+        It may write in so far as SQLite first takes back what a killed run has left half done.
+        """
         with one_line_errors(self.path, "read"), contextlib.closing(
-                sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+                sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=1.0)) as connection:
+            connection.execute("PRAGMA query_only = ON")
             check_is_ledger(connection, self.path)
             yield connection
 

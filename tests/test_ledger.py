@@ -213,10 +213,13 @@ def test_a_transaction_is_all_or_nothing(tmp_path):
         yield 0, "b"
         raise RuntimeError("interrupted")
 
-    with (_ledger.writing(tmp_path) as connection, pytest.raises(RuntimeError, match="interrupted"),
-          _ledger.transaction(connection)):
-        _ledger.forget(connection)
-        _ledger.enlist(connection, names(), _ledger.begin_run(connection, "a", {}, {}), ".poni")
+    def anew(connection):
+        with _ledger.transaction(connection):
+            _ledger.forget(connection)
+            _ledger.enlist(connection, names(), _ledger.begin_run(connection, "a", {}, {}), ".poni")
+
+    with _ledger.writing(tmp_path) as connection, pytest.raises(RuntimeError, match="interrupted"):
+        anew(connection)
     assert [row["path"] for row in Ledger(tmp_path).rows()] == ["a"]
 
 
