@@ -393,5 +393,6 @@ def run(path, json_file, save, say, **options):
         text += f"\n  JSON      {json_file}"
     if save and found.best:
         _settings.save({"jobs": found.best.jobs, "block": found.best.block})
-        say(f"saved jobs = {found.best.jobs} and block = {found.best.block} in {_settings.path()}")
+        say(f"saved jobs = {found.best.jobs} and block = {found.best.block} in {_settings.path()}"
+            + "; the machine was busy, measure again when it is quiet" * found.busy)
     return text, 0 if found.best else 1

@@ -327,8 +327,8 @@ def bench(image, json, save, verbose, **options):
     """Time every stage on IMAGE (a simulated one of 2048 x 2048 pixels without it), with one thread and with all.
 
     A batch is run on temporary copies with several numbers of files in work (jobs) and files of a task (block); what is
-    recommended, and how long N files will take, follows from that. It takes about half a minute. Times are medians and 95th
-    percentiles after warm-up.
+    recommended, and how long N files will take, follows from that. It takes about half a minute on a quiet machine. Times
+    are medians and 95th percentiles after warm-up.
 
     Exit code: 0 done, 1 no centre is found in the image, so that a batch cannot be measured, 2 wrong usage or files.
 
