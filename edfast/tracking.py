@@ -25,6 +25,7 @@ _BUDGET = 15e3, 0.035   # nanoseconds that may go into adding up pixels, and mor
 _INFORMED = 0.98        # share of what all rings tell of the centre that is enough
 _FAR = 0.75             # pixels from the origin of the table from where on it moves along
 _MANY_BLOCKS = 1000      # blocks in a bin, on average, from where on there are 64 sectors and not 32
+_BENDS = 4              # degree of the polynomial that tells how the background leans
 _HOT = 8.0              # standard deviations from where on a block is taken out of the table,
 _UNEVEN = 0.25          # beyond this share of the ring's height, by which the signal differs within a cell
 _ROUGH = 3.0            # chi2 of cells and sectors, or twice what it was in the first frame, that is taken for lost
@@ -68,6 +69,7 @@ class _Rings:
         self._make_state(np.array([ring.radius for group in groups for ring in group]),
                          np.sqrt([ring.width ** 2 + (self.size ** 2 - 1) / 12 for group in groups for ring in group]),
                          len(groups), max(len(group) for group in groups) + 2, first[-1])
+        self.tilt = _tilt(first, hi - lo)
         self.report = np.zeros(tracking.REPORTED)
         self.covariance = np.zeros((4 + 2 * len(self.radii),) * 2)
         self.sums, self.count, self.place = np.zeros((3, first[-1], self.sectors))
@@ -89,7 +91,7 @@ class _Rings:
         """All that goes from frame to frame lies in one array, so that a frame that proves to be none can be undone."""
         shapes = {"radii": radii.shape, "widths": widths.shape, "geometry": (4,), "noise": (4,), "seen": (8,),
                   "learned": (groups, columns, self.sectors), "used": (groups, columns, self.sectors),
-                  "scale": (groups, columns), "trend": (groups, columns), "spread": (groups, columns), "rest": (bins,),
+                  "scale": (groups, columns), "trend": (groups, columns), "spread": (groups, columns), "rest": (bins,), "grip": (bins,),
                   "weights": (groups, self.sectors)}
         self.state = np.zeros(sum(map(math.prod, shapes.values())))
         self.before, place = self.state.copy(), 0
@@ -144,7 +146,7 @@ class _Rings:
                         self.sums.reshape(-1))
         tracking.fit_frame(self.sums, self.size ** 2, self.count, self.place, self.plan, self.harmonics, self.ellipse, self.frames,
                            self.radii, self.widths, self.geometry, self.noise, self.learned, self.scale, self.trend, self.spread,
-                           self.rest, self.weights, self.seen, self.used, self.report, self.covariance)
+                           self.rest, self.grip, self.tilt, self.weights, self.seen, self.used, self.report, self.covariance)
 
     def undo(self):
         """Forget the frame that was fitted last."""
@@ -160,6 +162,19 @@ class _Rings:
         self.geometry[:2] -= self.stretch @ whole
         self._place(shape)
         return True
+
+
+def _tilt(first, spans):
+    """(smooth, slope) of the annuli: matrices that make a polynomial of values in their bins, and its slope per pixel."""
+    smooth, slope = np.zeros((2, first[-1], first[-1]))
+    for start, stop, span in zip(first, first[1:], spans, strict=False):
+        x = (2 * np.arange(stop - start) + 1) / (stop - start) - 1
+        degree = min(_BENDS, stop - start - 1)
+        columns = np.polynomial.legendre.legvander(x, degree)
+        slopes = np.stack([np.polynomial.legendre.Legendre.basis(d).deriv()(x) for d in range(degree + 1)], axis=1)
+        solve = np.linalg.pinv(columns)
+        smooth[start:stop, start:stop], slope[start:stop, start:stop] = columns @ solve, slopes @ solve * (2 / span)
+    return smooth, slope
 
 
 def _spread_over_blocks(bad, size):

@@ -37,7 +37,6 @@ PRIOR_STRAIN = 0.1      # standard deviations of the weak priors that keep an un
 PRIOR_RADIUS, PRIOR_WIDTH = 1.0, 0.35    # in start widths
 SLOWEST = 0.05          # share at least by which a frame changes what has been learned
 STEADY = 0.1            # relative change of the heights up to which one turn may do
-SMOOTH = 4              # bins to either side that tell the slope of what is left of the background
 CLEAR = 4.0             # standard errors from where on a common factor of the sectors is believed
 
 # What fit_frame reports: squared last step, chi2 per degree of freedom of the cells and of the sectors, turns, standard errors
@@ -251,8 +250,8 @@ def add_products(f, residual, weights, scaled, full):
 
 
 @jit(fastmath=True)
-def group_equations(start, stop, cells, middle, half, here, along, widths, rest, lean, signal, used, noise, full, moving,
-                    stats, mean_rest):
+def group_equations(start, stop, cells, middle, half, here, along, widths, factor, rest, lean, signal, used, noise, full,
+                    moving, stats, mean_rest):
     """Weighted normal equations (m, m + 2, sectors) of one group about the present `signal`; upper triangle, data in column m.
 
     Without `moving` these are the sectors' own columns alone, and sums for the noise (`stats`) and for the mean residuals of
@@ -263,7 +262,8 @@ def group_equations(start, stop, cells, middle, half, here, along, widths, rest,
     residual, expected, weights, u = work[0], work[1], work[2], work[3]
     full[:] = 0.0
     for i in range(start, stop):
-        model_rows(i, cells, middle, half, here, along, widths, rest[i], lean[i], signal, used, moving, f, residual, expected, u)
+        model_rows(i, cells, middle, half, here, along, widths, factor * rest[i], factor * lean[i], signal, used, moving, f,
+                   residual, expected, u)
         count = cells[1, i]
         weigh_cells(count, residual, expected, noise, weights)
         add_products(f, residual, weights, u, full)
@@ -446,16 +446,28 @@ def learn_all(ring_first, signal, variances, rate, harmonics, scale, shift, lear
             shift[g, p] = 0.0
 
 
-@jit(fastmath=True)
-def local_slopes(values, start, stop, step, out):
-    """Slope of each of the values start to stop, from a line through those that are up to SMOOTH away."""
-    for i in range(start, stop):
-        a, b = max(i - SMOOTH, start), min(i + SMOOTH + 1, stop)
-        middle, top, bottom = 0.5 * (a + b - 1), 0.0, 0.0
-        for k in range(a, b):
-            top += (k - middle) * values[k]
-            bottom += (k - middle) ** 2
-        out[i] = top / (bottom * step) if bottom > 0.0 else 0.0
+@jit
+def lean_of(rest, grip, first, half, smooth, slope, lean):
+    """Slope of `rest` over the radius: that of a polynomial, and what is beyond it as far as it is more than noise.
+
+    smooth and slope (bins, bins) make the polynomial of each group and its slope; `grip` is the inverse variance of `rest`.
+    """
+    fine = np.zeros(rest.shape[0])
+    for g in range(half.shape[0]):
+        start, stop = first[g], first[g + 1]
+        chi2 = 0.0
+        for i in range(start, stop):
+            even = lean[i] = 0.0
+            for k in range(start, stop):
+                even += smooth[i, k] * rest[k]
+                lean[i] += slope[i, k] * rest[k]
+            fine[i] = rest[i] - even
+            chi2 += fine[i] * fine[i] * grip[i]
+        sure = max(1 - 2 * (stop - start) / chi2, 0.0) if chi2 > 0.0 else 0.0
+        step = 2 * half[g] / (stop - start)
+        for i in range(start, stop):
+            a, b = max(i - 1, start), min(i + 1, stop - 1)
+            lean[i] += sure * (fine[b] - fine[a]) / (max(b - a, 1) * step)
 
 
 @jit
@@ -466,32 +478,29 @@ def _part(store, m):
 
 
 @jit
-def group_at(g, more, cells, plan, harmonics, geometry, radii, widths, scale, rest, signal, used, noise, store, stats,
+def group_at(g, more, cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store, stats,
              mean_rest):
     """`group_equations` of group g with the rings at their present places; without columns of rings unless `more`."""
     first, ring_first, middle, half = plan
     k0, n = ring_first[g], ring_first[g + 1] - ring_first[g]
-    here, (flat, lean) = np.empty((n, harmonics.shape[1])), np.empty((2, rest.shape[0]))
+    here = np.empty((n, harmonics.shape[1]))
     for k in range(n):
         ring_places(geometry, harmonics, radii[k0 + k], here[k])
-    for i in range(first[g], first[g + 1]):
-        flat[i] = scale[g, 0] * rest[i]
-    local_slopes(flat, first[g], first[g + 1], 2 * half[g] / (first[g + 1] - first[g]), lean)
     along = geometry[0] * harmonics[0] + geometry[1] * harmonics[1]
     full = _part(store[g], 3 * n + 2 if more else n + 2)
-    group_equations(first[g], first[g + 1], cells, middle[g], half[g], here, along, widths[k0:k0 + n], flat, lean, signal[g],
-                    used[g], noise, full, more, stats, mean_rest)
+    group_equations(first[g], first[g + 1], cells, middle[g], half[g], here, along, widths[k0:k0 + n], scale[g, 0],
+                    rest, lean, signal[g], used[g], noise, full, more, stats, mean_rest)
     return full
 
 
 @jit
-def free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, signal, used, noise, store, variances, stats,
+def free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store, variances, stats,
                  mean_rest):
     """Fit each sector on its own with the rings where they are: `signal` and its variances."""
     x = np.empty((store.shape[1], harmonics.shape[1]))
     stats[:] = 0.0
     for g in range(signal.shape[0]):
-        full = group_at(g, False, cells, plan, harmonics, geometry, radii, widths, scale, rest, signal, used, noise, store,
+        full = group_at(g, False, cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store,
                         stats, mean_rest)
         n = full.shape[0]
         eliminate_each(full, n, x[0], x[1])
@@ -501,16 +510,16 @@ def free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, s
 
 
 @jit
-def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, learned, spread, signal, used,
+def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, lean, learned, spread, signal, used,
                 noise, weights, store, variances, stats, mean_rest, total, theta, scores, information):
-    """One Gauss-Newton step; returns (its square in standard errors, share of it that was taken). `widths` are left alone."""
+    """One Gauss-Newton step of all parameters; returns (its square in standard errors, share of it that was taken)."""
     ring_first, n_all, lanes = plan[1], radii.shape[0], harmonics.shape[1]
     x = np.empty((store.shape[1], lanes))
     stats[:] = 0.0
     total[:] = 0.0
     for g in range(signal.shape[0]):
         n = ring_first[g + 1] - ring_first[g]
-        full = group_at(g, True, cells, plan, harmonics, geometry, radii, widths, scale, rest, signal, used, noise, store,
+        full = group_at(g, True, cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store,
                         stats, mean_rest)
         for j in range(lanes):
             off = scale[g, n + 1] * learned[g, n + 1, j] - signal[g, n + 1, j]
@@ -523,7 +532,7 @@ def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start,
     big = 0.0
     for k in range(n_all):
         move = np.hypot(theta[0], theta[1]) + abs(theta[4 + k]) + radii[k] * np.hypot(theta[2], theta[3])
-        big = max(big, move / (0.8 * widths[k]))
+        big = max(big, move / (0.8 * widths[k]), abs(theta[4 + n_all + k]) / (0.3 * widths[k]))
     damp = min(1.0, 1.0 / big) if big > 0.0 else 1.0
     theta *= damp
     for g in range(signal.shape[0]):
@@ -540,6 +549,7 @@ def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start,
         signal[g, :n + 2] += x[:n + 2]
     geometry += theta[:4]
     radii += theta[4:4 + n_all]
+    widths += theta[4 + n_all:]
     return gain, damp
 
 
@@ -597,11 +607,11 @@ def predict(plan, harmonics, geometry, radii, widths, scale, rest, used, noise, 
 
 @jit
 def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radii, widths, geometry, noise, learned, scale,
-              trend, spread, rest, weights, seen, used, report, covariance):
+              trend, spread, rest, grip, tilt, weights, seen, used, report, covariance):
     """Fit one frame. The state, radii ... used, goes from frame to frame; `frames` counts those that it knows.
 
     sums, count and place are those of the cells, `pixels` is the number of pixels in a block, `plan` is (first bin and first
-    ring of each group, middle and half width of its annulus). `covariance` is that of the common parameters, not yet
+    ring of each group, middle and half width of its annulus), `tilt` what lean_of takes. `covariance` is that of the common parameters, not yet
     multiplied by what cells and sectors scatter.
     """
     n_all, groups, lanes = radii.shape[0], learned.shape[0], harmonics.shape[1]
@@ -613,7 +623,8 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radi
     start, rate = (radii.copy(), widths.copy()), max(1 / (frames + 1), SLOWEST)
     number = fill_cells(sums, pixels, count, place, cells)
     free = max(number - lanes * (n_all + 2.0 * groups) - size, 0.2 * number, 1.0)
-    signal = np.zeros(learned.shape)
+    signal, lean = np.zeros(learned.shape), np.zeros(rest.shape[0])
+    lean_of(rest, grip, plan[0], plan[3], tilt[0], tilt[1], lean)
     for g in range(groups):
         for p in range(learned.shape[1]):
             signal[g, p] = scale[g, p] * learned[g, p]
@@ -623,7 +634,7 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radi
     turns = 0
     for attempt in range(FIRST_ROUNDS if frames == 0 else 1):
         for repeat in range((3 if attempt == 0 else 1) if frames == 0 else 0):
-            free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, signal, used, noise, store, variances,
+            free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store, variances,
                          stats, mean_rest)
             stats[3:5] *= stats[5] / free
             if repeat + attempt > 0:
@@ -633,7 +644,7 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radi
             noise[3] = noise[0] + noise[1] * stats[1] / stats[0]
             noise[2] = 0.02 * noise[3]
         for turn in range(MAX_TURNS):
-            gain, damp = common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, learned,
+            gain, damp = common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, lean, learned,
                                      spread, signal, used, noise, weights, store, variances, stats, mean_rest, total, theta,
                                      scores, information)
             change, high = compare(plan[1], signal, variances, learned, spread, scale, shift, used)
@@ -642,7 +653,7 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radi
             if damp == 1.0 and gain < ENOUGH and change < STEADY:
                 break
         invert(total, covariance)
-        free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, signal, used, noise, store, variances,
+        free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store, variances,
                      stats, mean_rest)
         chi2 = stats[6] / free
         _, high = compare(plan[1], signal, variances, learned, spread, scale, shift, used)
@@ -650,9 +661,10 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radi
             for i in range(plan[0][g], plan[0][g + 1]):
                 if mean_rest[1, i] > 0.0:
                     rest[i] += rate * mean_rest[0, i] / (mean_rest[1, i] * scale[g, 0])
-        for k in range(n_all):
-            limit = 0.1 * widths[k]
-            widths[k] += rate * min(max(theta[4 + n_all + k], -limit), limit)
+                    grip[i] = mean_rest[1, i] / (rate * max(chi2, 0.1))
+        if frames == 0:
+            lean_of(rest, grip, plan[0], plan[3], tilt[0], tilt[1], lean)
+    widths += (rate - 1) * (widths - start[1])
     learn_all(plan[1], signal, variances, rate, harmonics, scale, shift, learned, trend, spread)
     stats[3:5] *= stats[5] / free
     seen += rate * (stats - seen)
