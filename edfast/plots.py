@@ -11,6 +11,8 @@ import numpy as np
 from ._results import RingFit
 from ._validation import as_image, as_mask
 
+__all__ = ["plot_calibration", "plot_drift", "plot_recalibration", "plot_ring_fit", "show"]
+
 _RED, _GREEN, _BLUE, _GREY = "#e6262b", "#12c24a", "#2a6fb5", "#5b6570"
 _REJECTED, _NOTHING = "#4aa3ff", "#c9d3de"    # rejected sectors; pixels that are masked or outside the frame
 _USED = 0.3         # weight from which on a sector counts as used, as in RingFit.coverage
