@@ -25,6 +25,7 @@ __all__ = ["write_report"]
 _NUMBERS = ("cx", "cy", "cx_err", "cy_err", "dx", "dy", "a", "b", "angle", "quality", "smooth_cx", "smooth_cy", "milliseconds")
 _WORST, _FAILED, _PICTURES, _REASONS = 12, 100, 12, 10     # shown: worst files, failed ones, thumbnails of these, reasons
 _SIDE = 150         # of a thumbnail [pixel]
+_LARGE = 1 << 29    # bytes of a file beyond which there is none: perhaps a stack, of which nobody wants one frame
 _ROUND = 1.001      # axis ratio below which the direction of the major axis means little
 _HEIGHT = 190.0     # of one chart over the number of the file
 
@@ -425,6 +426,8 @@ def _thumbnail(row, options, values=None):
 
     path = row["path"]
     try:
+        if options.get("frame") is None and _float(row.get("size")) > _LARGE:
+            raise ValueError("too large to be read again")
         image = read_image(path, options.get("frame"))
         if image.ndim != 2 or image.dtype.kind not in "biuf":
             raise ValueError("no single image")
@@ -460,6 +463,9 @@ def _small(image):
     """Block means of the finite pixels, `_SIDE` at most, as 8-bit grey on the logarithmic scale of `plot_ring_fit`."""
     from .plots import log_scale
 
+    # Of large images not all pixels are needed.
+    thinned = max(1, max(image.shape) // (8 * _SIDE))
+    image = image[::thinned, ::thinned]
     step = -(-max(image.shape) // _SIDE)
     pixels = image.astype(np.float64)
     pixels[~np.isfinite(pixels)] = np.nan

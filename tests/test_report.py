@@ -245,6 +245,7 @@ def test_small_pictures_and_their_png():
     image = np.zeros((301, 155), np.uint16)
     image[200:260, 20:60] = 1000
     small = report._small(image)
+    assert report._small(np.arange(5000.0)[None] + np.zeros((2500, 1))).shape == (70, 139)
     assert small.shape == (101, 52)
     assert (small[70:85, 8:18] == 255).all()
     assert small[:60].max() == 0
@@ -253,6 +254,13 @@ def test_small_pictures_and_their_png():
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(report._png(small)))), small)
     for odd in (np.full((5, 7), NAN), np.array([[np.inf, 1], [-np.inf, NAN]]), np.full((3, 400), -7), np.zeros((1, 1), bool)):
         assert report._small(odd).dtype == np.uint8
+
+
+def test_large_files_are_not_read_again(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_LARGE", 100_000)
+    content = write_report(run, tmp_path / "report.html").read_text()
+    assert content.count('class="thumbnail"') == 0
+    assert content.count("too large to be read again") == 6
 
 
 def test_names_are_shown_and_not_executed(run, tmp_path):
