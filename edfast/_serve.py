@@ -159,15 +159,28 @@ def png_bytes(grey):
 
 def _block_means(image, step):
     """Means of the finite pixels in blocks of step x step, smaller ones at the edges; NaN where there are none."""
-    edges = [np.arange(0, size, step) for size in image.shape]
+    if step == 1:
+        return np.where(np.isfinite(image), image, np.nan).astype(np.float32)
+    total = _block_sums(image, step)
+    if np.isfinite(total).all():
+        rows, columns = (np.minimum(step, size - np.arange(0, size, step)) for size in image.shape)
+        return total / np.multiply.outer(rows, columns).astype(np.float32)
     finite = np.isfinite(image)
-    if finite.all():
-        number = np.multiply.outer(*(np.diff(one, append=size) for one, size in zip(edges, image.shape, strict=True)))
-    else:
-        image = np.where(finite, image, 0)
-        number = np.add.reduceat(np.add.reduceat(finite, edges[0], axis=0, dtype=np.float32), edges[1], axis=1)
-    total = np.add.reduceat(np.add.reduceat(image, edges[0], axis=0, dtype=np.float32), edges[1], axis=1)
-    return np.divide(total, number, out=np.full(total.shape, np.nan, np.float32), where=number > 0)
+    number = _block_sums(finite, step)
+    return np.divide(_block_sums(np.where(finite, image, 0), step), number, out=np.full(number.shape, np.nan, np.float32),
+                     where=number > 0)
+
+
+def _block_sums(image, step):
+    """Sums over blocks: whole rows first, which is as fast as the memory, and then columns of what is left."""
+    for axis in (0, 1):
+        image = np.moveaxis(image, axis, 0)
+        sums = np.zeros((-(-len(image) // step), image.shape[1]), np.float32)
+        for first in range(min(step, len(image))):
+            part = image[first::step]
+            sums[:len(part)] += part
+        image = np.moveaxis(sums, 0, axis)
+    return image
 
 
 def _row(tracked):
