@@ -25,7 +25,7 @@ TOLERANCE = 0.5         # by how much the centre may move on a plateau [pixel], 
 STEPS = 19              # values of threshold_rel: 0.2, 0.3, ... 2.0
 CORE = 3                # a plateau is at least so many neighbouring values of both parameters
 RANGE = 0.2, 2.0
-_NEARLY = 0.9       # of the largest region's points: nearly as large
+_NEARLY = 0.7       # of the largest region's points: large enough for its middle to be preferred
 _SMALL, _ACROSS = 15, 5     # small maps of single images in the figure: at most, and side by side
 _LEAST = 1e-3       # distance that the figure still tells from nothing [pixel]
 _SURE = 3.0             # errors by which two centres may differ and still agree
@@ -126,8 +126,12 @@ def tune(paths, poni, *, threshold_rel=RANGE, min_size=None, tolerance=TOLERANCE
         raise ValueError("tune needs at least one image")
     thresholds = _thresholds(*threshold_rel)
     tolerance = as_number(tolerance, "tolerance", above=0, unit="of pixels")
-    # For images with 4 times as many pixels, 4 times the size.
-    sizes = size_series(*(min_size or (1, max(500, math.prod(poni.max_shape or (0, 0)) // 4096))))
+    if min_size is None:
+        # For images with 4 times as many pixels, 4 times the size.
+        sizes = size_series(1, 10 ** 6)
+        sizes = sizes[sizes <= max(500, math.prod(poni.max_shape or (0, 0)) / 4096)]
+    else:
+        sizes = size_series(*min_size)
     images = list(_all_images(paths, poni, thresholds, sizes, mask, frame, jobs, step or (lambda: None)))
     return conclude(thresholds, sizes, images, tolerance)
 
@@ -279,8 +283,8 @@ def largest_plateau(centers, allowed, default):
 
     `centers` is (N, T, M, 2), `allowed` (N,) how far each may move. In the region every image has a centre, and the median of
     their distances from those at the point, in units of what is allowed, is at most one. Every grid point is tried. A region
-    that does not contain `CORE` neighbouring values of both parameters is no plateau. Among points with regions of nearly the
-    same size, the one deepest inside is taken, and the nearest to `default` on a tie.
+    that does not contain `CORE` neighbouring values of both parameters is no plateau. Among points with regions of comparable
+    size, the one deepest inside its own is taken, and the nearest to `default` on a tie.
     """
     from scipy.ndimage import binary_opening, distance_transform_cdt, label
 

@@ -115,7 +115,7 @@ def test_plateaus_are_those_of_the_naive_search(seed):
     if expected == 0:
         assert (inside, at) == (None, None)
         return
-    assert 0.9 * expected <= inside.sum() <= expected
+    assert _tune._NEARLY * expected <= inside.sum() <= expected
     assert inside[at]
     moved = np.hypot(*np.moveaxis(centers - centers[:, None, None, at[0], at[1]], -1, 0)) / allowed[:, None, None]
     assert np.median(moved, axis=0)[inside].max() <= 1
@@ -319,6 +319,13 @@ def test_wrong_use(folder, tmp_path, changes, message):
     assert (code, said) == (2, "")
     assert message in err
     assert not list(tmp_path.iterdir())
+
+
+def test_larger_images_get_larger_sizes(folder):
+    large = Poni(0.25, 0.001, 0.001, 0, 0, 0, None, 1e-5, 1e-5, (2048, 2304))
+    assert tune([folder / "missing.dm4"], large).sizes.tolist() == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+    assert tune([folder / "missing.dm4"], PONI).sizes[-1] == 500
+    assert tune([folder / "missing.dm4"], PONI, min_size=(3, 30)).sizes.tolist() == [3, 5, 10, 20, 30]
 
 
 def test_no_images():
