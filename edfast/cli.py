@@ -364,8 +364,8 @@ def bench(image, json, save, verbose, **options):
 def tune(images, poni, output, mask, verbose, **options):
     """Sweep threshold_rel and min_size over IMAGES, and try the options of the ring fit.
 
-    FILE shows how far the centre moves, where it does not (the plateau), and how far it is from the centre of the rings. The
-    last line says which method and parameters to use, and why.
+    FILE shows how far the centre moves, where it does not (the plateau), and how far it is from the centre of the rings. At
+    the end it is said which method and parameters to use, and why.
 
     Exit code: 0 done, 1 no image has a centre, 2 wrong usage or a PONI file, mask or figure that cannot be read or written.
 
