@@ -35,6 +35,7 @@ _HIGH, _SURE = 5.0, 6.0     # standard errors by which heights and places of the
 _BACK = 10.5            # or both, when they were lost before
 _JUMP = 5.0             # standard deviations from where on a step is a jump
 _STEP = 0.3             # what a step is reckoned to be before any has been seen [pixel]
+_SCREENINGS = 4         # times that the first frame is looked through for spots and hot pixels
 _REMEMBERED = 50        # steps at most of which the usual size is the mean
 _LONGEST = 32           # frames at most from one attempt to find a lost ring to the next one
 _SHORTEST = 4           # and at least, once it has failed at first, when the frames change
@@ -90,7 +91,8 @@ class _Rings:
     def _make_state(self, radii, widths, groups, columns, bins):
         """All that goes from frame to frame lies in one array, so that a frame that proves to be none can be undone."""
         shapes = {"radii": radii.shape, "widths": widths.shape, "geometry": (4,), "noise": (4,), "seen": (8,),
-                  "learned": (groups, columns, self.sectors), "used": (groups, columns, self.sectors),
+                  "learned": (groups, columns, self.sectors), "known": (groups, columns, self.sectors),
+                  "used": (groups, columns, self.sectors),
                   "scale": (groups, columns), "trend": (groups, columns), "spread": (groups, columns), "rest": (bins,), "grip": (bins,),
                   "weights": (groups, self.sectors)}
         self.state = np.zeros(sum(map(math.prod, shapes.values())))
@@ -133,6 +135,8 @@ class _Rings:
         if not self.screened and self._screen(frame):
             self.undo()
             self._fit(frame, tracking)
+            if self.frames == 0:
+                self._leave_out(frame, tracking)
         shift = self.unstretch @ self.geometry[:2]
         variance = self.unstretch @ self.covariance[:2, :2] @ self.unstretch.T
         cells, sectors = self.report[tracking.CELLS], self.report[tracking.SECTORS]
@@ -141,11 +145,26 @@ class _Rings:
         return (float(self.x + shift[0]), float(self.y + shift[1]), math.sqrt(max(scale * variance[0, 0], 0.0)),
                 math.sqrt(max(scale * variance[1, 1], 0.0)))
 
+    def _leave_out(self, frame, tracking):
+        """Screen the first frame until nothing stands out any more, and forget what did: spots move with the rings."""
+        for _ in range(_SCREENINGS):
+            if not self._screen(frame):
+                break
+            self.undo()
+            self._fit(frame, tracking)
+        good, stay = self.chosen[:self.number].copy(), np.ones(len(self.dx), bool)
+        self._place(frame.shape)
+        stay[self.chosen[:self.number]] = False
+        stay[good] = True
+        self.dx, self.dy, self.cell, self.radius = (table[stay] for table in (self.dx, self.dy, self.cell, self.radius))
+        self._place(frame.shape)
+        self.screened = True
+
     def _fit(self, frame, tracking):
         tracking.gather(frame.reshape(-1), frame.shape[1], self.size, self.offsets[:self.number], self.cells[:self.number],
                         self.sums.reshape(-1))
         tracking.fit_frame(self.sums, self.size ** 2, self.count, self.place, self.plan, self.harmonics, self.ellipse, self.frames,
-                           self.radii, self.widths, self.geometry, self.noise, self.learned, self.scale, self.trend, self.spread,
+                           self.radii, self.widths, self.geometry, self.noise, self.learned, self.known, self.scale, self.trend, self.spread,
                            self.rest, self.grip, self.tilt, self.weights, self.seen, self.used, self.report, self.covariance)
 
     def undo(self):

@@ -410,10 +410,10 @@ def excess_scatter(free, variances, learned, factor, shift, harmonics):
 
 
 @jit
-def learn(free, variances, factor, shift, rate, harmonics, learned, trend):
+def learn(free, variances, factor, shift, rate, harmonics, learned, known, trend):
     """Let free sectors change what was learned of one column; returns (trend of its scatter, variance to reckon with).
 
-    The first frame, with a rate of 1, begins with their mean.
+    `known` are the inverse variances of what was learned. The first frame, with a rate of 1, begins with the sectors' mean.
     """
     if rate == 1.0:
         top = bottom = 0.0
@@ -422,6 +422,7 @@ def learn(free, variances, factor, shift, rate, harmonics, learned, trend):
                 top += free[j] / variances[j]
                 bottom += 1 / variances[j]
         learned[:] = top / bottom if bottom > 0.0 else 0.0
+        known[:] = 0.0
         factor, shift = 1.0, 0.0
     excess, unsure = excess_scatter(free, variances, learned, factor, shift, harmonics)
     trend = excess if rate == 1.0 else trend + max(rate, 0.2) * (excess - trend)
@@ -429,21 +430,25 @@ def learn(free, variances, factor, shift, rate, harmonics, learned, trend):
     for j in range(free.shape[0]):
         learned[j] += shift
         if variances[j] < np.inf and factor > 0.1:
-            own = varying / (varying + variances[j])
-            learned[j] += (own if rate == 1.0 else max(rate, own)) * ((free[j] - shift) / factor - learned[j] + shift)
+            known[j] = (1 - SLOWEST) * known[j] + 1 / variances[j]
+            own, new = varying / (varying + variances[j]), 1 / (variances[j] * known[j])
+            learned[j] += (own if rate == 1.0 else max(new, own)) * ((free[j] - shift) / factor - learned[j] + shift)
     return trend, varying + 0.5 * unsure + 1e-300
 
 
 @jit
-def learn_all(ring_first, signal, variances, rate, harmonics, scale, shift, learned, trend, spread):
+def learn_all(ring_first, signal, variances, rate, harmonics, scale, shift, learned, known, trend, spread):
     """`learn` for all columns; the factors of the first frame are 1."""
     for g in range(ring_first.shape[0] - 1):
         for p in range(ring_first[g + 1] - ring_first[g] + 2):
             trend[g, p], spread[g, p] = learn(signal[g, p], variances[g, p], scale[g, p], shift[g, p], rate, harmonics,
-                                              learned[g, p], trend[g, p])
+                                              learned[g, p], known[g, p], trend[g, p])
             if rate == 1.0:
                 scale[g, p] = 1.0
             shift[g, p] = 0.0
+        # Slopes that differ from sector to sector would learn from a wrong centre what keeps it wrong: one for all.
+        total = (known[g, p] * learned[g, p]).sum() / max(known[g, p].sum(), 1e-300)
+        learned[g, p] = total
 
 
 @jit
@@ -606,8 +611,8 @@ def predict(plan, harmonics, geometry, radii, widths, scale, rest, used, noise, 
 
 
 @jit
-def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radii, widths, geometry, noise, learned, scale,
-              trend, spread, rest, grip, tilt, weights, seen, used, report, covariance):
+def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radii, widths, geometry, noise, learned, known,
+              scale, trend, spread, rest, grip, tilt, weights, seen, used, report, covariance):
     """Fit one frame. The state, radii ... used, goes from frame to frame; `frames` counts those that it knows.
 
     sums, count and place are those of the cells, `pixels` is the number of pixels in a block, `plan` is (first bin and first
@@ -638,7 +643,7 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radi
                          stats, mean_rest)
             stats[3:5] *= stats[5] / free
             if repeat + attempt > 0:
-                learn_all(plan[1], signal, variances, 1.0, harmonics, scale, shift, learned, trend, spread)
+                learn_all(plan[1], signal, variances, 1.0, harmonics, scale, shift, learned, known, trend, spread)
             compare(plan[1], signal, variances, learned, spread, scale, shift, used)
             noise_line(stats, noise)
             noise[3] = noise[0] + noise[1] * stats[1] / stats[0]
@@ -665,7 +670,7 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radi
         if frames == 0:
             lean_of(rest, grip, plan[0], plan[3], tilt[0], tilt[1], lean)
     widths += (rate - 1) * (widths - start[1])
-    learn_all(plan[1], signal, variances, rate, harmonics, scale, shift, learned, trend, spread)
+    learn_all(plan[1], signal, variances, rate, harmonics, scale, shift, learned, known, trend, spread)
     stats[3:5] *= stats[5] / free
     seen += rate * (stats - seen)
     noise_line(seen, noise)
