@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _matching
+from ._pawley import fit_profile
 from ._ponifile import Poni
 from ._profile import ring_height, ring_profile
 from ._scene import Detector
@@ -206,7 +207,7 @@ def _pattern(image, mask, fit):
         raise CalibrationError("no clear ring in the image: three are needed to tell the camera length")
     width = float(np.median([ring.width for ring in clear]))
     sharp = [ring for ring in clear if ring.width < _DIFFUSE * width]
-    mean, error, coverage = ring_profile(image, fit, mask=mask)
+    radii, mean, error, coverage = ring_profile(image, fit, mask=mask)
     rest = _without(fit.rings, mean, error)
     rows = [(ring.radius, ring.radius_err, ring.amplitude) for ring in sharp]
     strongest = max(rows, key=lambda row: row[2])[0]
@@ -214,7 +215,7 @@ def _pattern(image, mask, fit):
     # Inside half the radius of the strongest ring the direct beam's foot hides what there is.
     inner = max(0.5 * strongest, seen[0] + 2 * width if len(seen) else 0)
     outer = np.flatnonzero(coverage > 0.3)[-1] - 2 * width
-    arguments: list = [*np.array(rows).T, width, inner, outer, mean, rest, error]
+    arguments: list = [*np.array(rows).T, width, inner, outer, radii, mean, rest, error]
     pattern = _matching.Pattern(*arguments)
     rows = sorted(rows + _weak_rings(pattern))
     if len(rows) < 3:
@@ -312,6 +313,14 @@ def _measure(pattern, lines, peaks, found):
             rows.append((int(k), *place[:2], lines.tangent[k]))
     radii, errors, tangents = np.array(rows, float).T[1:]
     final = _matching.refine(radii, errors, tangents)
+    heights = _matching.expected_heights(pattern, lines, final.length, used)
+    whole = fit_profile(pattern, lines, final.length, heights, pattern.radii[~used])
+    if whole and whole.error < final.error and abs(whole.length / final.length - 1) < 2 * _matching.TOLERANCE:
+        # The heights that the profile shows tell better than the structure where blended rings should be.
+        final = final._replace(length=whole.length, error=whole.error)
+        better = _matching.assign(pattern, lines, whole.length, whole.heights)[1][used] / whole.length
+        better = np.where(np.isfinite(better), better, tangents[:len(better)])
+        rows[:len(better)] = [(*row[:3], tangent) for row, tangent in zip(rows, better, strict=False)]
     rings = [MatchedRing(peaks[k]["hkl"], peaks[k]["d"], peaks[k]["two_theta"], float(final.length * tangent), float(radius),
                          float(error), float(weight))
              for (k, radius, error, tangent), weight in zip(rows, final.weights, strict=True)]

@@ -49,9 +49,10 @@ class Lines(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """What was measured, by increasing radius [pixel]: rings, and the radial profile (mean and error of bins of one pixel).
+    """What was measured, by increasing radius [pixel]: rings, and the radial profile.
 
-    rest : the profile without the rings. width : standard deviation of a typical ring. inner, outer : where rings can be seen.
+    place, mean, error : of the bins of the profile, one pixel each. rest : the profile without the rings. width : standard
+    deviation of a typical ring. inner, outer : where rings can be seen.
     """
 
     radii: np.ndarray
@@ -60,6 +61,7 @@ class Pattern(NamedTuple):
     width: float
     inner: float
     outer: float
+    place: np.ndarray
     mean: np.ndarray
     rest: np.ndarray
     error: np.ndarray
@@ -128,14 +130,14 @@ def match(pattern, lines, *, by_rings=False):
 def judge(pattern, lines, length):
     """The `Judgement` of a camera length, refined on the rings that it explains."""
     for _ in range(4):
-        owner, expected, blend = _assign(pattern, lines, length)
+        owner, expected, blend = assign(pattern, lines, length)
         used = owner >= 0
         if not used.any():
             break
         tangents = expected[used] / length
         weights = 1 / (_sigma(pattern)[used] ** 2 + blend[used] ** 2)
         length = float(np.sum(weights * tangents * pattern.radii[used]) / np.sum(weights * tangents**2))
-    owner, expected, blend = _assign(pattern, lines, length)
+    owner, expected, blend = assign(pattern, lines, length)
     return _account(pattern, lines, length, owner, expected, blend)
 
 
@@ -246,13 +248,14 @@ def _evidence(pattern, lines, lengths):
 # ------------------------------------------------------------------------------------------------------------- the rings
 
 
-def _assign(pattern, lines, length):
+def assign(pattern, lines, length, heights=None):
     """(reflection of each ring or -1, radius where the ring should be, how vague that is).
 
+    `heights` are those of the structure unless they are given.
     A reflection belongs to the ring next to it. Where several share a ring, it is expected at their mean, weighted by height
     and by how much a neighbour at that distance moves a fitted Gaussian (exp(-distance^2 / (4 width^2)), to first order).
     """
-    places, heights = length * lines.tangent, lines.heights()
+    places, heights = length * lines.tangent, lines.heights() if heights is None else heights
     n, width = len(pattern.radii), pattern.width
     owner, expected, blend = np.full(n, -1), np.full(n, np.nan), np.zeros(n)
     nearest = np.abs(places[:, None] - pattern.radii).argmin(axis=1)
@@ -278,10 +281,8 @@ def _account(pattern, lines, length, owner, expected, blend):
         final = refine(pattern.radii[used], np.hypot(pattern.errors, blend)[used], expected[used] / length)
         expected = expected * (final.length / length)
         length, error, chi2 = final.length, final.error, final.chi2
-    # What stands within a ring's width counts to its height.
-    near = np.exp(-0.5 * ((places - pattern.radii[:, None]) / width) ** 2)
-    scale, fall = _height_law(pattern, lines, near, used)
-    heights = scale * lines.heights(fall)
+    near = _nearness(pattern, lines, length)
+    heights = expected_heights(pattern, lines, length, used)
     alone = np.abs(places - pattern.radii[:, None]).min(axis=0) > 2 * width
     sight = (places > pattern.inner) & (places < pattern.outer)
     absent = [k for k in np.flatnonzero(sight & alone) if _is_missing(pattern, places[k], heights[k])]
@@ -298,11 +299,16 @@ def _is_missing(pattern, radius, height):
     return error < np.inf and height > _CLEAR * (max(seen, 0.0) + 2 * error)
 
 
-def _height_law(pattern, lines, near, used):
-    """(scale, fall): heights are about scale * intensity * exp(-fall * x), by least absolute deviations of the logarithms."""
-    best = math.inf, 0.0, _FALL
+def _nearness(pattern, lines, length):
+    """How much each reflection counts to the height of each ring: what stands within a ring's width."""
+    return np.exp(-0.5 * ((length * lines.tangent - pattern.radii[:, None]) / pattern.width) ** 2)
+
+
+def expected_heights(pattern, lines, length, used):
+    """Heights of all reflections, scale * intensity * exp(-fall * x), by least absolute deviations of their logarithms."""
+    near, best = _nearness(pattern, lines, length), (math.inf, 0.0, _FALL)
     for fall in np.linspace(0, 16, 33) if used.any() else ():
         ratio = np.log(pattern.heights[used] / (near[used] @ lines.heights(fall)))
         cost = np.abs(ratio - np.median(ratio)).sum() + 0.1 * abs(fall - _FALL)
         best = min(best, (cost, math.exp(np.median(ratio)), fall))
-    return best[1:]
+    return best[1] * lines.heights(best[2])

@@ -11,10 +11,10 @@ _LEAST = 0.2        # share of the azimuth, and of the typical error: fewer sect
 
 
 def ring_profile(image, fit, *, mask=None):
-    """(mean, error, coverage) of bins of one pixel in radius: trimmed means over sectors, which stop and spots do not spoil.
+    """(radius, mean, error, coverage) of bins of one pixel: trimmed means over sectors, which stop and spots do not spoil.
 
-    The radius is the geometric mean of the semi-axes, as of the rings of `fit` (a `RingFit`). The error is infinite where too
-    little of the azimuth is seen.
+    The radius is that of the pixels in the bin, in the mean: geometric mean of semi-axes, as of the rings of `fit` (a
+    `RingFit`). The error is infinite where too little of the azimuth is seen.
     """
     from .kernels import polar
 
@@ -29,7 +29,9 @@ def ring_profile(image, fit, *, mask=None):
     bins = np.array([0, n]), np.array([0.0]), np.array([1.0])
     polar.unroll(image, bad, nothing, 1, fit.cx, fit.cy, *strain, *bins, table)
     polar.screen_cells(table)
-    return averaged(table)
+    known = np.isfinite(table[..., 1])
+    number, place = (np.where(known, table[..., k], 0).sum(axis=0) for k in (0, 2))
+    return np.arange(n) + 0.5 + place / np.maximum(number, 1), *averaged(table)
 
 
 def averaged(table):
