@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-interpreted test-boundscheck lint types contracts wheel wheel-check docs bench bench-accuracy bench-calibration bench-guard bench-smoke asv asv-check clean
+.PHONY: help demo test test-interpreted test-boundscheck lint types contracts wheel wheel-check docs bench bench-accuracy bench-calibration bench-batch kills bench-guard bench-smoke asv asv-check clean
 
 help:  ## What there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -75,6 +75,12 @@ bench-accuracy: .venv-peers/.base  ## The README's table of errors and times bes
 
 bench-calibration: .venv/.dev  ## 200 simulated calibrations, and as many with a wrong structure
 	$(BIN)/python -m benchmarks.calibration
+
+bench-batch: .venv/.dev  ## Files a second of a batch beside the documented loop, and the latency of the tracker
+	$(BIN)/python -m benchmarks.batch
+
+kills: .venv/.dev  ## Kill a thousand runs, resume them, and compare with an undisturbed one
+	$(BIN)/python -m benchmarks.kills
 
 bench-guard: .venv/.dev  ## Fail when the documented fit has become slow
 	$(BIN)/python -m benchmarks.guard
