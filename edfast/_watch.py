@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -68,9 +69,10 @@ class FolderWatch:
         self._done = {}         # name -> digest of its stamp; None: there from the start, and not looked at yet
         self._open = {}         # name -> Candidate
         self._unwanted = set()
-        self._fresh, self._late = deque(), []
+        self._fresh: deque[Candidate] = deque()
+        self._late: list[Candidate] = []
         self._recent = {}       # name -> `frames` and `last` of its candidate
-        self._others = iter(())
+        self._others: Iterator[str] = iter(())
         self._listed_at, self._folder_stamp, self._stamp_since = None, None, 0.0
         self._arrived = self._newest = 0
         self.skipped = self.vanished = 0
@@ -164,7 +166,7 @@ class FolderWatch:
         """Look whether files have changed that were done, or there from the start: the last ones, and others in turn."""
         if not (others := list(islice(self._others, _CHECKED))):
             self._others = iter(list(self._done))
-            others = islice(self._others, _CHECKED)
+            others = list(islice(self._others, _CHECKED))
         for name in {*self._recent, *others}:
             if name not in self._done or name in self._open or not (stamp := self._stamp(name)):
                 continue
@@ -173,7 +175,8 @@ class FolderWatch:
                 self._done[name] = hash(stamp)
             elif before != hash(stamp):
                 del self._done[name]
-                self._open[name] = Candidate(name, now, stamp, *self._recent.get(name, (0, 0)), now + self._calm(stamp))
+                frames, last = self._recent.get(name, (0, 0))
+                self._open[name] = Candidate(name, now, stamp, frames, last, now + self._calm(stamp))
 
     def _check_open(self, now):
         """Look which candidates have become complete: they queue in the order of their times."""

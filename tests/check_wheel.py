@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = {".py", ".pyi", ".typed", ".cif"}
+SHIPPED = {".py", ".pyi", ".typed", ".cif", ".html"}
 
 
 def expected():
