@@ -31,6 +31,7 @@ _UNEVEN = 0.25          # beyond this share of the ring's height, by which the s
 _ROUGH = 3.0            # chi2 of cells and sectors, or twice what it was in the first frame, that is taken for lost
 _SEEN = 0.6             # share of the sectors that were there in the first frame and must not be missed
 _OUT = 1.5              # widths by which the rings may have moved before the same frame is read once more
+_AGREED = 5.0, 0.05     # standard errors, and pixels, that the first fit may be from that of fit_ring
 _HIGH, _SURE = 5.0, 6.0     # standard errors by which heights and places of the rings must be known,
 _BACK = 10.5            # or both, when they were lost before
 _JUMP = 5.0             # standard deviations from where on a step is a jump
@@ -74,6 +75,8 @@ class _Rings:
         self.report = np.zeros(tracking.REPORTED)
         self.covariance = np.zeros((4 + 2 * len(self.radii),) * 2)
         self.sums, self.count, self.place = np.zeros((3, first[-1], self.sectors))
+        self.reach, self.out = 0.5 * _REACH * float(self.widths.max()), max(_OUT * float(self.widths.min()), 1.0)
+        self.flat_sums, self._at_x = self.sums.reshape(-1), tracking.X
         self.bad = _spread_over_blocks(bad, self.size)
         self.x, self.y = round(fit.cx), round(fit.cy)
         self.geometry[:2] = self.stretch @ (fit.cx - self.x, fit.cy - self.y)
@@ -109,7 +112,7 @@ class _Rings:
         self.number = tracking.place_blocks(self.dx, self.dy, self.cell, self.radius, self.x, self.y, self.size, self.bad, *shape,
                                             self.offsets, self.cells, self.chosen, self.count.reshape(-1),
                                             self.place.reshape(-1))
-        self.screened = False
+        self.screened, self.active = False, (self.offsets[:self.number], self.cells[:self.number])
 
     def _screen(self, frame):
         """Take hot and dead pixels out of the table, once after it was put somewhere; return whether there were any."""
@@ -124,6 +127,7 @@ class _Rings:
         self.number = tracking.drop_blocks(frame.reshape(-1), frame.shape[1], self.size, mean - reach, mean + reach, self.radius,
                                            self.offsets[:before], self.cells[:before], self.chosen[:before],
                                            self.count.reshape(-1), self.place.reshape(-1))
+        self.active = self.offsets[:self.number], self.cells[:self.number]
         return self.number < before
 
     def fit(self, frame):
@@ -137,13 +141,10 @@ class _Rings:
             self._fit(frame, tracking)
             if self.frames == 0:
                 self._leave_out(frame, tracking)
-        shift = self.unstretch @ self.geometry[:2]
-        variance = self.unstretch @ self.covariance[:2, :2] @ self.unstretch.T
-        cells, sectors = self.report[tracking.CELLS], self.report[tracking.SECTORS]
-        scale = cells * max(1.0, sectors / (1 + 1.5 * math.sqrt(2 / self.weights.size)))
         self.frames += 1
-        return (float(self.x + shift[0]), float(self.y + shift[1]), math.sqrt(max(scale * variance[0, 0], 0.0)),
-                math.sqrt(max(scale * variance[1, 1], 0.0)))
+        self.told = self.report.tolist()
+        x, y, x_err, y_err = self.told[tracking.X:]
+        return self.x + x, self.y + y, x_err, y_err
 
     def _leave_out(self, frame, tracking):
         """Screen the first frame until nothing stands out any more, and forget what did: spots move with the rings."""
@@ -161,9 +162,9 @@ class _Rings:
         self.screened = True
 
     def _fit(self, frame, tracking):
-        tracking.gather(frame.reshape(-1), frame.shape[1], self.size, self.offsets[:self.number], self.cells[:self.number],
-                        self.sums.reshape(-1))
-        tracking.fit_frame(self.sums, self.size ** 2, self.count, self.place, self.plan, self.harmonics, self.ellipse, self.frames,
+        tracking.gather(frame.reshape(-1), frame.shape[1], self.size, *self.active, self.flat_sums)
+        tracking.fit_frame(self.sums, self.size ** 2, self.count, self.place, self.plan, self.harmonics, self.unstretch,
+                           self.ellipse, self.frames,
                            self.radii, self.widths, self.geometry, self.noise, self.learned, self.known, self.scale, self.trend, self.spread,
                            self.rest, self.grip, self.tilt, self.weights, self.seen, self.used, self.report, self.covariance)
 
@@ -173,10 +174,10 @@ class _Rings:
 
     def move_along(self, shape, far):
         """Let the table follow when the centre is more than `far` pixels from its origin; return whether it did."""
-        shift = self.unstretch @ self.geometry[:2]
-        if not max(abs(shift)) > far:
+        x, y = self.told[self._at_x:self._at_x + 2]
+        if abs(x) <= far and abs(y) <= far:
             return False
-        whole = np.rint(shift)
+        whole = np.rint((x, y))
         self.x, self.y = int(self.x + whole[0]), int(self.y + whole[1])
         self.geometry[:2] -= self.stretch @ whole
         self._place(shape)
@@ -380,7 +381,7 @@ class CenterTracker:
         if rings is None:
             return None
         found = rings.fit(frame)
-        if self._holds() and rings.move_along(self.shape, max(_OUT * rings.widths.min(), 1.0)):
+        if self._holds() and rings.move_along(self.shape, rings.out):
             found = rings.fit(frame)
         if not self._holds():
             rings.undo()
@@ -391,14 +392,14 @@ class CenterTracker:
 
     def _holds(self):
         """Whether the fit of the known rings can be believed."""
-        from .kernels.tracking import CELLS, GAIN, HEIGHT, HIGH, SECTORS, SHARE, SURE
+        from .kernels.tracking import CELLS, GAIN, HEIGHT, HIGH, SECTORS, SHARE, SURE, X
 
-        report, rings = self._rings.report, self._rings
+        report, rings = self._rings.told, self._rings
         high, sure = (_HIGH, _SURE) if not self._failed else (_BACK, _BACK)
         return (report[HIGH] > high and report[SURE] > sure and report[GAIN] < 1 and report[HEIGHT] > 0
                 and report[CELLS] < max(_ROUGH, 2 * self._usual[0]) and report[SECTORS] < max(_ROUGH, 2 * self._usual[1])
                 and report[SHARE] > _SEEN * self._usual[2]
-                and math.hypot(*rings.geometry[:2]) < 0.5 * max(_REACH * rings.widths.max(), 4.0))
+                and math.hypot(*report[X:X + 2]) < rings.reach)
 
     def _search(self, frame):
         """Centre and errors by `fit_ring`, and new rings to follow; None where there are none, or it is not yet tried again."""
@@ -417,9 +418,10 @@ class CenterTracker:
             return None
         self._failed, self._fit = 0, fit
         rings = self._rings = _Rings(fit, frame, _bad_pixels(frame, self._mask, fit.center), self._radius, self._ellipse)
-        rings.fit(frame)
-        self._usual = rings.report[[CELLS, SECTORS, SHARE]]
-        if not self._holds():
+        found = rings.fit(frame)
+        self._usual = rings.told[CELLS], rings.told[SECTORS], rings.told[SHARE]
+        apart = math.dist(found[:2], fit.center)
+        if not self._holds() or apart > max(_AGREED[0] * math.hypot(*found[2:], fit.center_err), _AGREED[1]):
             self._rings = None      # not to be followed: every frame is searched
         else:
             rings.move_along(self.shape, _FAR)

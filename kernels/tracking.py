@@ -40,8 +40,9 @@ STEADY = 0.1            # relative change of the heights up to which one turn ma
 CLEAR = 4.0             # standard errors from where on a common factor of the sectors is believed
 
 # What fit_frame reports: squared last step, chi2 per degree of freedom of the cells and of the sectors, turns, standard errors
-# by which the rings' places and heights are known, share of the sectors in use, height over that of the first frame.
-GAIN, CELLS, SECTORS, TURNS, SURE, HIGH, SHARE, HEIGHT, REPORTED = range(9)
+# by which the rings' places and heights are known, share of the sectors in use, height over that of the first frame, centre
+# relative to the origin and its standard errors [pixel].
+GAIN, CELLS, SECTORS, TURNS, SURE, HIGH, SHARE, HEIGHT, X, Y, X_ERR, Y_ERR, REPORTED = range(13)
 
 
 @jit
@@ -344,7 +345,7 @@ def reweigh(scores, information, weights):
             z = abs(scores[g, j]) / scale
             weights[g, j] = 1.0 if z < 3.0 else 9.0 / (z * z) if z < 6.0 else 0.0
             if information[g, j] > most > 0.0:
-                weights[g, j] *= most / information[g, j]
+                weights[g, j] *= (most / information[g, j]) ** 3
 
 
 @jit
@@ -611,7 +612,7 @@ def predict(plan, harmonics, geometry, radii, widths, scale, rest, used, noise, 
 
 
 @jit
-def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radii, widths, geometry, noise, learned, known,
+def fit_frame(sums, pixels, count, place, plan, harmonics, unstretch, ellipse, frames, radii, widths, geometry, noise, learned, known,
               scale, trend, spread, rest, grip, tilt, weights, seen, used, report, covariance):
     """Fit one frame. The state, radii ... used, goes from frame to frame; `frames` counts those that it knows.
 
@@ -675,6 +676,18 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, ellipse, frames, radi
     seen += rate * (stats - seen)
     noise_line(seen, noise)
     summarize(plan[1], gain, chi2, turns, high, scores, information, weights, widths, covariance, scale, learned, report)
+    place_center(geometry, unstretch, covariance, scores.size, report)
+
+
+@jit
+def place_center(geometry, unstretch, covariance, sectors, report):
+    """Centre and its standard errors in the plane of the image; scatter of cells and of sectors counts as noise."""
+    scale = report[CELLS] * max(1.0, report[SECTORS] / (1 + 1.5 * np.sqrt(2 / sectors)))
+    for i in range(2):
+        a, b = unstretch[i, 0], unstretch[i, 1]
+        variance = a * a * covariance[0, 0] + 2 * a * b * covariance[0, 1] + b * b * covariance[1, 1]
+        report[X + i] = a * geometry[0] + b * geometry[1]
+        report[X_ERR + i] = np.sqrt(max(scale * variance, 0.0))
 
 
 @jit
