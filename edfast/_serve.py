@@ -65,12 +65,12 @@ class Page:
     def __init__(self, host, port, *, folder, counts):
         self._folder, self._counts = folder, counts
         # Of the newest frame: (Tracked, image, fit, beam); replaced as a whole, so that readers need no lock.
-        self._newest = None
-        self._results = deque(maxlen=KEPT)
-        self._troubles = deque(maxlen=_TROUBLES)
-        self._times = deque(maxlen=10_000)
+        self._newest: tuple | None = None
+        self._results: deque = deque(maxlen=KEPT)
+        self._troubles: deque = deque(maxlen=_TROUBLES)
+        self._times: deque[float] = deque(maxlen=10_000)
         self._lock, self._encoding = threading.Lock(), threading.Lock()
-        self._png = (0, b"")
+        self._png = (0, b"", 1)     # number of the frame, PNG, step
         self._run, self._started = secrets.token_hex(8), time.time()
         self._server = _Server(host, port, self)
         name = f"[{host}]" if ":" in host else host
@@ -221,8 +221,8 @@ class _Server(ThreadingHTTPServer):
         self._connections, self._guard = {}, threading.Lock()
         self.names = {"localhost", host.lower().rstrip("."), socket.gethostname().lower()}
         try:
-            self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            super().__init__(address, _Handler)
+            self.address_family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            super().__init__(address, _Handler)  # type: ignore[arg-type]
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             hint = "; give another port with --serve, or 0 for any" if isinstance(error, OSError) and port else ""
@@ -299,6 +299,7 @@ class _Incoming(io.RawIOBase):
 class _Handler(BaseHTTPRequestHandler):
     """GET and HEAD of three addresses; a client that is slow or sends anything else is told so and disconnected."""
 
+    server: _Server
     protocol_version = "HTTP/1.1"
     default_request_version = "HTTP/1.0"    # a request without a version is an old one, but gets headers
     server_version, sys_version = "edfast", ""
@@ -320,7 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self):
         """Read a request and answer it."""
-        self.close_connection, self.command, self.requestline, self.request_version = True, None, "", "HTTP/1.0"
+        self.close_connection, self.command, self.requestline, self.request_version = True, "", "", "HTTP/1.0"
         self._incoming.allow()
         try:
             self.raw_requestline = self.rfile.readline(_REQUEST + 1)
@@ -343,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
         elif self.headers.get("Transfer-Encoding") or self.headers.get("Content-Length", "0") != "0":
             self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        elif len(hosts := self.headers.get_all("Host", ())) != 1 or not (host := _HOST.fullmatch(hosts[0])):
+        elif len(hosts := self.headers.get_all("Host", [])) != 1 or not (host := _HOST.fullmatch(hosts[0])):
             self.send_error(HTTPStatus.BAD_REQUEST)
         elif not self._is_known(host[1]):
             # A name that somebody else's server gives out for this address: its scripts must not read what is here.
