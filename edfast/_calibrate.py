@@ -22,6 +22,7 @@ _VISIBLE = 5.0          # significance of a weak ring that is only found where i
 _LEAST_HEIGHT = 0.005   # of the strongest ring, for a weak one that no reflection is known for yet
 _UNSURE = 0.1           # of its width: what a neighbour may do to a weak ring that was not fitted together with it
 _CLOSE = 0.03           # agreements that differ by less do not decide between two camera lengths
+_UNLIKELY = 12.0    # logarithm of the odds by which the radii speak against the rival of a camera length that agrees as well
 _TILTED = 13.8          # improvement of chi2 by two tilts that chance gives in one of a thousand images
 
 
@@ -277,7 +278,8 @@ def _identify(pattern, crystal, peaks, wavelength, guess):
 def _choose(judged, guess, pattern, lines):
     """The accepted judgement, by the guess where several are about as good; None if there is none."""
     accepted = [found for found in judged if found.accepted]
-    rivals = [found for found in accepted if found.agreement > accepted[0].agreement - _CLOSE]
+    rivals = [found for found in accepted if found.agreement > accepted[0].agreement - _CLOSE
+              and found.evidence > accepted[0].evidence - _UNLIKELY]
     if len(rivals) < 2:
         return accepted[0] if accepted else None
     if guess is None:

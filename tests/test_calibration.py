@@ -516,6 +516,14 @@ def test_a_missing_an_extra_and_a_forbidden_ring(film):
             assert min(abs(radius - expected) for radius in found.unmatched) < 1
 
 
+def test_a_rival_that_the_radii_contradict_is_none():
+    # The profile of another camera length, 0.7 % off, agrees nearly as well.
+    scene = draw(64)
+    assert (scene.substance, scene.spoilt) == ("thallium_chloride", "extra")
+    found = calibrate(example_cif(scene.substance), scene.render()[0], **known(scene.poni))
+    assert found.distance == pytest.approx(scene.poni.distance, rel=2e-4)
+
+
 @pytest.mark.parametrize("guess", [0.05, 0.3, 2.0])
 def test_a_wrong_first_guess_does_no_harm(film, guess):
     assert found_in(film, render(film)[0], distance=guess).distance == pytest.approx(0.42, rel=2e-4)
