@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class EllipseFit(NamedTuple):
@@ -180,3 +180,39 @@ class TrackResult:
     def center_rc(self):
         """(row, column) [pixel]."""
         return self.cy, self.cx
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackTrack:
+    """The centres of a stack of frames: arrays of the shape of the scan, (N,) or (rows, columns).
+
+    Attributes
+    ----------
+    cx, cy : ndarray of float64
+        Centres, column and row [pixel]; the integer i is the centre of pixel i. NaN where lost.
+    cx_err, cy_err : ndarray of float64
+        Standard errors [pixel]. NaN where lost.
+    lost, jumped : ndarray of bool
+        As in `TrackResult`.
+    """
+
+    cx: Any
+    cy: Any
+    cx_err: Any
+    cy_err: Any
+    lost: Any
+    jumped: Any
+
+    @property
+    def center(self):
+        """(cx, cy): columns and rows [pixel]."""
+        return self.cx, self.cy
+
+    @property
+    def center_rc(self):
+        """(rows, columns) [pixel]."""
+        return self.cy, self.cx
+
+    def __len__(self):
+        """Number of frames."""
+        return self.cx.size

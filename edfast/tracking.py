@@ -4,17 +4,22 @@
 again: the last centre is where the fit starts, never what it is pulled to.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import math
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 
-from ._results import TrackResult
+from . import _stacks
+from ._results import StackTrack, TrackResult
 from ._validation import as_count, as_image, as_mask, as_number
 from .rings import RingNotFoundError, fit_ring
 
-__all__ = ["CenterTracker", "TrackResult"]
+__all__ = ["CenterTracker", "StackTrack", "TrackResult", "track_stack"]
 
 _REACH = 4.0            # an annulus reaches so many widths to either side of its ring
 _APART = 3.0            # rings whose distance is less than this, in the sum of their widths, are one group
@@ -93,11 +98,10 @@ class _Rings:
 
     def _make_state(self, radii, widths, groups, columns, bins):
         """All that goes from frame to frame lies in one array, so that a frame that proves to be none can be undone."""
+        sectors, every = (groups, self.sectors), (groups, columns, self.sectors)
         shapes = {"radii": radii.shape, "widths": widths.shape, "geometry": (4,), "noise": (4,), "seen": (8,),
-                  "learned": (groups, columns, self.sectors), "known": (groups, columns, self.sectors),
-                  "used": (groups, columns, self.sectors),
-                  "scale": (groups, columns), "trend": (groups, columns), "spread": (groups, columns), "rest": (bins,), "grip": (bins,),
-                  "weights": (groups, self.sectors)}
+                  "learned": every, "known": every, "used": every, "scale": every[:2], "trend": every[:2], "spread": every[:2], "rest": (bins,),
+                  "grip": (bins,), "weights": sectors}
         self.state = np.zeros(sum(map(math.prod, shapes.values())))
         self.before, place = self.state.copy(), 0
         for name, shape in shapes.items():
@@ -109,8 +113,8 @@ class _Rings:
         """Put the table where its origin is; the stop and the mask stay where they are in the frame."""
         from .kernels import tracking
 
-        self.number = tracking.place_blocks(self.dx, self.dy, self.cell, self.radius, self.x, self.y, self.size, self.bad, *shape,
-                                            self.offsets, self.cells, self.chosen, self.count.reshape(-1),
+        self.number = tracking.place_blocks(self.dx, self.dy, self.cell, self.radius, self.x, self.y, self.size, self.bad,
+                                            *shape, self.offsets, self.cells, self.chosen, self.count.reshape(-1),
                                             self.place.reshape(-1))
         self.screened, self.active = False, (self.offsets[:self.number], self.cells[:self.number])
 
@@ -124,8 +128,8 @@ class _Rings:
         mean, variance, height = expected.reshape(3, -1)
         reach = _HOT * (np.sqrt(variance) + self.noise[1]) + _UNEVEN * np.maximum(height, 0)
         before, self.screened = self.number, True
-        self.number = tracking.drop_blocks(frame.reshape(-1), frame.shape[1], self.size, mean - reach, mean + reach, self.radius,
-                                           self.offsets[:before], self.cells[:before], self.chosen[:before],
+        self.number = tracking.drop_blocks(frame.reshape(-1), frame.shape[1], self.size, mean - reach, mean + reach,
+                                           self.radius, self.offsets[:before], self.cells[:before], self.chosen[:before],
                                            self.count.reshape(-1), self.place.reshape(-1))
         self.active = self.offsets[:self.number], self.cells[:self.number]
         return self.number < before
@@ -164,9 +168,9 @@ class _Rings:
     def _fit(self, frame, tracking):
         tracking.gather(frame.reshape(-1), frame.shape[1], self.size, *self.active, self.flat_sums)
         tracking.fit_frame(self.sums, self.size ** 2, self.count, self.place, self.plan, self.harmonics, self.unstretch,
-                           self.ellipse, self.frames,
-                           self.radii, self.widths, self.geometry, self.noise, self.learned, self.known, self.scale, self.trend, self.spread,
-                           self.rest, self.grip, self.tilt, self.weights, self.seen, self.used, self.report, self.covariance)
+                           self.ellipse, self.frames, self.radii, self.widths, self.geometry, self.noise, self.learned,
+                           self.known, self.scale, self.trend, self.spread, self.rest, self.grip, self.tilt, self.weights,
+                           self.seen, self.used, self.report, self.covariance)
 
     def undo(self):
         """Forget the frame that was fitted last."""
@@ -187,7 +191,7 @@ class _Rings:
 def _tilt(first, spans):
     """(smooth, slope) of the annuli: matrices that make a polynomial of values in their bins, and its slope per pixel."""
     smooth, slope = np.zeros((2, first[-1], first[-1]))
-    for start, stop, span in zip(first, first[1:], spans, strict=False):
+    for (start, stop), span in zip(itertools.pairwise(first), spans, strict=True):
         x = (2 * np.arange(stop - start) + 1) / (stop - start) - 1
         degree = min(_BENDS, stop - start - 1)
         columns = np.polynomial.legendre.legvander(x, degree)
@@ -238,8 +242,7 @@ def _choose(rings, shape, radius):
             groups.append([ring])
     edges = [[max(group[0].radius - _REACH * group[0].width, 1.5), group[-1].radius + _REACH * group[-1].width]
              for group in groups]
-    for (one, other), (inner, outer) in zip(zip(groups, groups[1:], strict=False), zip(edges, edges[1:], strict=False),
-                                            strict=True):
+    for (one, other), (inner, outer) in zip(itertools.pairwise(groups), itertools.pairwise(edges), strict=True):
         if inner[1] > outer[0]:
             gap = (other[0].radius - one[-1].radius) * one[-1].width / (one[-1].width + other[0].width)
             inner[1] = outer[0] = one[-1].radius + gap
@@ -282,9 +285,9 @@ class CenterTracker:
     before have taught, heights and background of each sector of the azimuth and the noise, serves as weights.
 
     A frame in which the known rings cannot be followed, because they have moved by more than about 1.5 of their widths, become
-    something else or vanished, is searched anew. Where nothing is found, the result is `lost`, and the search is tried again 1,
-    2, 4, 8, 16, 32, 32 ... frames later, and at once when the rings are back where they were. A frame that is evidently another
-    one than that of the last attempt shortens the wait to 4 frames. A ring that appears is therefore found within 32 frames.
+    something else or vanished, is searched anew. Where nothing is found, the result is `lost`, and the search is tried again
+    1, 2, 4, 8, 16, 32, 32 ... frames later; rings that are back where they were are seen at once. A frame that is evidently
+    another one than that of the last attempt shortens the wait to 4 frames. A ring that appears is found within 32 frames.
 
     Parameters
     ----------
@@ -402,7 +405,7 @@ class CenterTracker:
                 and math.hypot(*report[X:X + 2]) < rings.reach)
 
     def _search(self, frame):
-        """Centre and errors by `fit_ring`, and new rings to follow; None where there are none, or it is not yet tried again."""
+        """Centre and errors by `fit_ring`, and rings to follow; None where there are none, or it is not yet tried again."""
         from .kernels.tracking import CELLS, SECTORS, SHARE
 
         self._waited += 1
@@ -429,14 +432,15 @@ class CenterTracker:
 
     def _differs(self, frame):
         """Whether a frame is evidently another one than that in which nothing was found."""
-        mean, error = _sample(frame)
+        mean, _ = _sample(frame)
         return not abs(mean - self._sample[0]) <= 10 * self._sample[1]
 
     def _is_jump(self, found):
         """Whether the step to this centre is longer than errors and recent steps explain; the steps are learned."""
         frames = self._lost + 1
         steps = [now - before for now, before in zip(found[:2], self._last[:2], strict=True)]
-        variances = [now ** 2 + before ** 2 + frames * self._step for now, before in zip(found[2:], self._last[2:], strict=True)]
+        variances = [now ** 2 + before ** 2 + frames * self._step
+                     for now, before in zip(found[2:], self._last[2:], strict=True)]
         far = sum(step * step / variance for step, variance in zip(steps, variances, strict=True))
         self._steps = min(self._steps + 1, _REMEMBERED)
         size = sum(step * step for step in steps) / (2 * frames)
@@ -450,3 +454,118 @@ def _sample(frame):
     values = frame[step // 2::step, step // 2::step].astype(np.float64)
     values = values[np.isfinite(values)]
     return (float(values.mean()), float(values.std()) / math.sqrt(values.size)) if values.size else (math.nan, 0.0)
+
+
+def track_stack(dataset, *, name=None, mask=None, radius=None, ellipse=True, progress=False):
+    """The centre of every frame of a stack, in the order of the scan.
+
+    Parameters
+    ----------
+    dataset : array_like, h5py.Dataset, dask array or the like, of shape (N, H, W) or (rows, columns, H, W), or a path
+        The frames. Memory maps and data sets are read in blocks, the next one while the last is worked on. A path is that
+        of an HDF5, NeXus or .npy file.
+    name : str, optional
+        Of the data set in the file; by default the one that the file marks, otherwise the largest.
+    mask, radius, ellipse
+        As for `CenterTracker`.
+    progress : bool, default False
+        Show a bar on stderr, where that is a terminal.
+
+    Returns
+    -------
+    StackTrack
+        Arrays of shape (N,) or (rows, columns).
+
+    Raises
+    ------
+    ValueError, TypeError
+        No stack of frames, or an argument that makes no sense.
+    FileNotFoundError, FileFormatError
+        There is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from edfast.simulate import drift_series
+    >>> from edfast.tracking import track_stack
+    >>> series = drift_series(6, (128, 128), radii=[40], velocity=(0.5, 0), jitter=0, random_state=0)
+    >>> frames = [frame for frame, truth in series]
+    >>> track = track_stack(np.reshape(frames, (2, 3, 128, 128)))
+    >>> track.cx.shape, bool(track.lost.any()), np.round(track.cx[0], 1).tolist()
+    ((2, 3), False, [63.5, 64.0, 64.5])
+    """
+    with _opened(dataset, name) as stack:
+        scan, frames = _in_one_row(stack)
+        frames = _stacks.open_stack(frames)
+        tracker = CenterTracker(frames.shape[1:], mask=mask, radius=radius, ellipse=ellipse)
+        centers, flags = np.empty((4, frames.shape[0])), np.empty((2, frames.shape[0]), bool)
+        for where, block in _stacks.blocks(frames, progress=progress):
+            for number, frame in enumerate(block, where.start):
+                result = tracker.update(frame)
+                centers[:, number] = result.cx, result.cy, result.cx_err, result.cy_err
+                flags[:, number] = result.lost, result.jumped
+    return StackTrack(*centers.reshape(4, *scan), *flags.reshape(2, *scan))
+
+
+@contextlib.contextmanager
+def _opened(dataset, name):
+    """The data set, of a file if it is a path."""
+    if not isinstance(dataset, (str, os.PathLike)):
+        if name is not None:
+            raise ValueError(f"name is that of a data set in a file; there is no file to look for {name!r} in")
+        yield dataset
+        return
+    from ._dm import FileFormatError
+    from ._formats import _hdf5_name, _load_filters
+
+    path = os.fsdecode(dataset)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    with contextlib.ExitStack() as opened:
+        try:
+            if Path(path).suffix.lower() == ".npy":
+                stack = np.load(path, mmap_mode="r")
+            else:
+                import h5py
+
+                file = opened.enter_context(h5py.File(path, "r"))
+                stack = file[_hdf5_name(file, name)[0]]
+                _load_filters(stack)
+        except FileFormatError as error:
+            raise FileFormatError(f"{path}: {error}") from error.__cause__
+        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+            raise FileFormatError(f"{path}: neither an HDF5 nor a .npy file, or damaged ({' '.join(str(error).split())})"
+                                  ) from error
+        yield stack
+
+
+def _in_one_row(stack):
+    """(shape of the scan, the frames of a stack as one of shape (N, H, W))."""
+    if not hasattr(stack, "shape"):
+        stack = np.asarray(stack)
+    shape = tuple(stack.shape)
+    if len(shape) != 4:
+        return shape[:1], stack
+    if 0 in shape:
+        raise ValueError(f"dataset is empty (shape {shape})")
+    if _stacks._is_h5(stack) and (mapped := _stacks._contiguous(stack)):
+        stack.file.flush()  # the file has to have what was written
+        stack = np.memmap(mapped[0], stack.dtype, "r", mapped[1], shape)
+    if hasattr(stack, "reshape"):
+        return shape[:2], stack.reshape((shape[0] * shape[1], *shape[2:]))
+    return shape[:2], _Scan(stack)
+
+
+class _Scan:
+    """A 4-D data set that can only be sliced, as one of shape (N, H, W)."""
+
+    def __init__(self, dataset):
+        self.dataset, self.dtype = dataset, dataset.dtype
+        self.columns = dataset.shape[1]
+        self.shape = (dataset.shape[0] * self.columns, *dataset.shape[2:])
+
+    def __getitem__(self, where):
+        start, stop, _ = where.indices(self.shape[0])
+        rows = range(start // self.columns, -(-stop // self.columns))
+        return np.concatenate([self.dataset[row, max(start - row * self.columns, 0):stop - row * self.columns]
+                               for row in rows])

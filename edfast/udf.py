@@ -36,8 +36,8 @@ class CenterUDF(UDF):
 
     Notes
     -----
-    Results are buffers of the shape of the scan: ``cx``, ``cy`` (column, row) [pixel], their standard errors ``cx_err``, ``cy_err``
-    (float64), ``lost`` and ``jumped`` (bool), as in `edfast.tracking.TrackResult`.
+    Results are buffers of the shape of the scan: ``cx``, ``cy`` (column, row) [pixel], their standard errors ``cx_err`` and
+    ``cy_err`` (float64), ``lost`` and ``jumped`` (bool), as in `edfast.tracking.TrackResult`.
 
     Examples
     --------

@@ -4,9 +4,9 @@ A table lists the blocks of pixels in the annuli, relative to a whole pixel near
 sector) that each belongs to. It stays valid while the pattern moves: by whole pixels it moves too, and the fraction is fitted.
 
 In the cells the signal is  sum_k A_k T_k + B_0 + B_1 x + rest(bin)  with Gaussian T_k. A_k, B_0 and B_1 belong to each sector
-and are eliminated (Schur complement). Common to all sectors are  d1, d2, e1, e2, radii (N), widths (N).  What the frames before
-have taught about the sectors (`learned`) gives the weights and slopes with which a faint sector enters, and `rest` what is left
-of the radial profile; the centre itself is fitted to each frame alone.
+and are eliminated (Schur complement). Common to all sectors are  d1, d2, e1, e2, radii (N), widths (N).  What the frames
+before have taught about the sectors (`learned`) gives the weights and slopes with which a faint sector enters, and `rest` what
+is left of the radial profile; the centre itself is fitted to each frame alone.
 
 Arrays over cells are (bins, sectors): the sectors lie side by side and are worked on together. Columns of a group with n
 rings: A (n), B_0, B_1 | radii (n), widths (n).
@@ -167,7 +167,7 @@ def weigh_cells(count, residual, expected, noise, weights):
 
 @jit(fastmath=True)
 def noise_sums(count, residual, expected, noise, stats):
-    """stats += weighted sums for a line through squared residuals against signal, number, chi2, variances."""
+    """Add to `stats`: weighted sums for a line through squared residuals against signal, number, chi2, variances."""
     v0, quantum, least, mean = noise[0], noise[1], noise[2], noise[3]
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
     for j in range(count.shape[0]):
@@ -500,14 +500,14 @@ def group_at(g, more, cells, plan, harmonics, geometry, radii, widths, scale, re
 
 
 @jit
-def free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store, variances, stats,
-                 mean_rest):
+def free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store, variances,
+                 stats, mean_rest):
     """Fit each sector on its own with the rings where they are: `signal` and its variances."""
     x = np.empty((store.shape[1], harmonics.shape[1]))
     stats[:] = 0.0
     for g in range(signal.shape[0]):
-        full = group_at(g, False, cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store,
-                        stats, mean_rest)
+        full = group_at(g, False, cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise,
+                        store, stats, mean_rest)
         n = full.shape[0]
         eliminate_each(full, n, x[0], x[1])
         variances_each(full, n, np.empty(n), variances[g])
@@ -516,8 +516,8 @@ def free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, l
 
 
 @jit
-def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, lean, learned, spread, signal, used,
-                noise, weights, store, variances, stats, mean_rest, total, theta, scores, information):
+def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, lean, learned, spread, signal,
+                used, noise, weights, store, variances, stats, mean_rest, total, theta, scores, information):
     """One Gauss-Newton step of all parameters; returns (its square in standard errors, share of it that was taken)."""
     ring_first, n_all, lanes = plan[1], radii.shape[0], harmonics.shape[1]
     x = np.empty((store.shape[1], lanes))
@@ -525,8 +525,8 @@ def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start,
     total[:] = 0.0
     for g in range(signal.shape[0]):
         n = ring_first[g + 1] - ring_first[g]
-        full = group_at(g, True, cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store,
-                        stats, mean_rest)
+        full = group_at(g, True, cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise,
+                        store, stats, mean_rest)
         for j in range(lanes):
             off = scale[g, n + 1] * learned[g, n + 1, j] - signal[g, n + 1, j]
             full[n + 1, n + 1, j] += 1 / spread[g, n + 1]
@@ -612,13 +612,13 @@ def predict(plan, harmonics, geometry, radii, widths, scale, rest, used, noise, 
 
 
 @jit
-def fit_frame(sums, pixels, count, place, plan, harmonics, unstretch, ellipse, frames, radii, widths, geometry, noise, learned, known,
-              scale, trend, spread, rest, grip, tilt, weights, seen, used, report, covariance):
+def fit_frame(sums, pixels, count, place, plan, harmonics, unstretch, ellipse, frames, radii, widths, geometry, noise, learned,
+              known, scale, trend, spread, rest, grip, tilt, weights, seen, used, report, covariance):
     """Fit one frame. The state, radii ... used, goes from frame to frame; `frames` counts those that it knows.
 
     sums, count and place are those of the cells, `pixels` is the number of pixels in a block, `plan` is (first bin and first
-    ring of each group, middle and half width of its annulus), `tilt` what lean_of takes. `covariance` is that of the common parameters, not yet
-    multiplied by what cells and sectors scatter.
+    ring of each group, middle and half width of its annulus), `tilt` what lean_of takes. `covariance` is that of the common
+    parameters, not yet multiplied by what cells and sectors scatter.
     """
     n_all, groups, lanes = radii.shape[0], learned.shape[0], harmonics.shape[1]
     rows, size = 3 * learned.shape[1] - 4, 4 + 2 * n_all
@@ -640,8 +640,8 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, unstretch, ellipse, f
     turns = 0
     for attempt in range(FIRST_ROUNDS if frames == 0 else 1):
         for repeat in range((3 if attempt == 0 else 1) if frames == 0 else 0):
-            free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store, variances,
-                         stats, mean_rest)
+            free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store,
+                         variances, stats, mean_rest)
             stats[3:5] *= stats[5] / free
             if repeat + attempt > 0:
                 learn_all(plan[1], signal, variances, 1.0, harmonics, scale, shift, learned, known, trend, spread)
@@ -650,9 +650,9 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, unstretch, ellipse, f
             noise[3] = noise[0] + noise[1] * stats[1] / stats[0]
             noise[2] = 0.02 * noise[3]
         for turn in range(MAX_TURNS):
-            gain, damp = common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, lean, learned,
-                                     spread, signal, used, noise, weights, store, variances, stats, mean_rest, total, theta,
-                                     scores, information)
+            gain, damp = common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, lean,
+                                     learned, spread, signal, used, noise, weights, store, variances, stats, mean_rest, total,
+                                     theta, scores, information)
             change, high = compare(plan[1], signal, variances, learned, spread, scale, shift, used)
             reweigh(scores, information, weights)
             turns = turn + 1
