@@ -48,6 +48,7 @@ CREATE INDEX files_plain ON files (plain);
 COLUMNS = ("path", "poni", "cx", "cy", "cx_err", "cy_err", "dx", "dy", "a", "b", "angle", "status", "error", "milliseconds",
            "quality", "chi2", "coverage", "flags", "smooth_cx", "smooth_cy", "size", "mtime_ns", "index", "misplaced", "run")
 TEXTS = frozenset(("path", "poni", "status", "error", "flags"))
+_NONE = ["" if name in TEXTS else math.nan for name in COLUMNS]
 _STORED = {"poni": "CASE status WHEN 'ok' THEN name END", "index": "position"}
 
 
@@ -207,17 +208,15 @@ def stored_rows(connection, folder, status=None):
     """The rows as `Ledger.rows` gives them; `folder` is where the PONI files are."""
     columns = ", ".join(f'{_STORED.get(name, name)} AS "{name}"' for name in COLUMNS)
     where, values = ("", ()) if status is None else ("WHERE status = ?", (status,))
+    folder = os.path.join(folder, "")  # noqa: PTH118 (hundreds of thousands of them)
     for row in connection.execute(f"SELECT {columns} FROM files {where} ORDER BY position, id", values):
-        found = {name: _readable(name, value) for name, value in zip(COLUMNS, row, strict=True)}
+        found = {name: none if value is None else value for name, value, none in zip(COLUMNS, row, _NONE, strict=True)}
+        for name in TEXTS:
+            if type(found[name]) is bytes:
+                found[name] = os.fsdecode(found[name])
         if found["poni"]:
-            found["poni"] = str(folder / found["poni"])
+            found["poni"] = folder + found["poni"]
         yield found
-
-
-def _readable(name, value):
-    if value is None:
-        return "" if name in TEXTS else math.nan
-    return os.fsdecode(value) if isinstance(value, bytes) else value
 
 
 # --------------------------------------------------------------------------------------------------------------- writing
