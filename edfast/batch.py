@@ -1,6 +1,7 @@
 """Recalibration of many files: one PONI and one row of a ledger for each. Killed at any moment, a run can be resumed."""
 
 import contextlib
+import errno
 import fnmatch
 import glob
 import hashlib
@@ -11,6 +12,7 @@ import math
 import os
 import queue
 import re
+import shutil
 import time
 import traceback
 import zlib
@@ -36,6 +38,7 @@ __all__ = ["BatchError", "Ledger", "LedgerError", "recalibrate_batch"]
 
 CSV_NAME, PICTURE_NAME, REPORT_NAME = "recalibration.csv", "drift.png", "report.html"
 _IN_FLIGHT = 32     # tasks of an executor that does not say how many workers it has
+_ROOM = 1 << 20      # bytes; with less the disk is full
 _PATIENCE = 10      # seconds to wait for the scheduler of a cluster
 _NAMED = 16         # files whose names the picture shows
 _AHEAD = 1000       # files that may be done before one that was begun earlier
@@ -336,6 +339,7 @@ def _work_off(ledger, run, job, pool, most, block, progress):
             results = _results(future, files)
             del running[future]
             _ledger.record(ledger, run, {file.id: result for file, result in zip(files, results, strict=True)})
+            _check_disk(results, job.folder)
             waiting[number] = files, results
             while reported in waiting:
                 for file, result in zip(*waiting.pop(reported), strict=True):
@@ -400,6 +404,12 @@ def _results(future, files):
         return [{"status": "failed", "error": "the workers that took it died one after the other (KilledWorker)"}] * len(files)
 
 
+def _check_disk(results, folder):
+    """Raise if files failed because the disk is full: so will all others."""
+    if any(result.get("full") for result in results) and shutil.disk_usage(folder).free < _ROOM:
+        raise BatchError(f"{folder}: no space is left; make room, and go on with --resume (resume=True)")
+
+
 def _broken(error):
     return BatchError(f"the executor broke down ({one_line(error)}); what was done is in the ledger: go on with --resume "
                       "(resume=True)")
@@ -427,7 +437,8 @@ def recalibrate_one(path, output, job):
         # A corrupt file can raise anything; it must not take the other thousand with it. No PONI of what it was before stays.
         with contextlib.suppress(OSError):
             output.unlink(missing_ok=True)
-        found |= {"error": one_line(error), "trace": traceback.format_exc()}
+        found |= {"error": one_line(error), "trace": traceback.format_exc(),
+                  "full": getattr(error.__cause__ or error, "errno", None) == errno.ENOSPC}
     return found | {"milliseconds": (time.perf_counter() - start) * 1e3}
 
 
