@@ -78,7 +78,7 @@ class Session:
         # Frames that come late have a tracker of their own: they must not lead the other one astray.
         self._trackers = {}
         self._counts = Counter(frames=0, files=0, lost=0, jumped=0, late=0, failed=0)
-        self._said = None
+        self._said, self._next_look = None, 0.0
         self.stopped = False
 
     @property
@@ -99,18 +99,23 @@ class Session:
     def run(self):
         """Generator of (`Tracked`, image, fit): one frame after the other until `stop`."""
         while not self.stopped:
-            next_look = self._look()
+            self._look()
             while not self.stopped and (one := self.watch.take(self._clock())):
-                yield from self._file(one)
-                if self._clock() >= next_look:
-                    next_look = self._look()
-            while not self.stopped and (left := next_look - self._clock()) > 0:
+                for found in self._file(one):
+                    yield found
+                    self._look_if_due()
+                self._look_if_due()
+            while not self.stopped and (left := self._next_look - self._clock()) > 0:
                 self._wait(min(left, _SLICE))
         for one in self.watch.unread:
             self._failed(one.error)
 
+    def _look_if_due(self):
+        if self._clock() >= self._next_look:
+            self._look()
+
     def _look(self):
-        """One look at the folder; when the next one is due."""
+        """One look at the folder."""
         start = self._clock()
         try:
             self.watch.look(start)
@@ -118,7 +123,7 @@ class Session:
             # A share that is away for a minute comes back.
             self.warn(f"folder {self.watch.folder} cannot be read ({error.strerror or error}); waiting for it")
         end = self._clock()
-        return end + max(_POLL, _SHARE * (end - start))
+        self._next_look = end + max(_POLL, _SHARE * (end - start))
 
     def _file(self, one):
         path = os.path.join(self.watch.folder, one.name)  # noqa: PTH118 (names that are no unicode stay as they are)
@@ -229,7 +234,7 @@ def track(folder, ponifile, output=".", *, mask=None, radius=None, pattern="*", 
             from ._serve import Page
 
             page = stack.enter_context(Page(host, serve, folder=os.fspath(folder), counts=lambda: session.counts))
-            warn(f"page: {page.address}")
+            warn(f"page: {page.address}{' (for everybody who reaches this address)' if page.is_public else ''}")
         stack.enter_context(_stopping(session))
         watch.look(time.monotonic())
         warn(f"watching {folder} for new files; Ctrl-C ends it")
@@ -273,7 +278,7 @@ def _origin(tracked, source):
 
 def _summary(counts, seconds):
     texts = {"lost": "lost", "jumped": "jumped", "late": "late", "skipped": "skipped", "vanished": "gone before their turn",
-             "failed": "not readable", "waiting": "still waiting"}
+             "failed": "failed", "waiting": "still waiting"}
     extras = [f"{counts[name]} {text}" for name, text in texts.items() if counts[name]]
     return (f"{counts['frames']} frames of {counts['files']} files in {seconds:.1f} s"
             f"{': ' if extras else ''}{', '.join(extras)}")

@@ -390,6 +390,14 @@ def test_a_port_in_use_is_one_clear_line(page):
     assert "\n" not in str(caught.value)
 
 
+def test_other_machines_can_look_only_where_that_is_asked_for(page):
+    assert not page.is_public
+    assert page._server.socket.getsockname()[0] == "127.0.0.1"
+    with Page("0.0.0.0", 0, folder="", counts=dict) as public:
+        assert public.is_public
+        assert get(public, "/state", Host="192.168.0.17")[0].status == 200
+
+
 def test_ipv6():
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

@@ -505,6 +505,30 @@ def test_another_shape_gets_another_tracker_and_a_wrong_mask_is_an_error_at_once
     assert said == [f"{folder / 'b.dm4'}: mask has another shape"]
 
 
+def test_the_folder_is_looked_at_between_the_frames_of_a_long_stack(tmp_path, run, monkeypatch):
+    folder, seen = tmp_path / "in", []
+
+    def slow(tracker, frame, update=FakeTracker.update):
+        script.now += 0.2
+        seen.append((frame[0, 0], session.watch.backlog))
+        return update(tracker, frame)
+
+    def write():
+        mrcfile.write(folder / "a.mrc", np.stack([image(value) for value in range(1, 9)]))
+
+    script = Script((1, write), end=9)
+    script.session = session = Session(FolderWatch(folder), clock=script.clock, wait=script.wait)
+    session.watch.look(0)
+    monkeypatch.setattr(FakeTracker, "update", slow)
+    places = []
+    for tracked, _, _ in session.run():
+        places.append(tracked.result.cx)
+        if tracked.result.cx == 2:
+            write_dm4(folder / "b.dm4", image(20))
+    assert places == [1, 2, 3, 4, 5, 6, 7, 8, 20]
+    assert [backlog for _, backlog in seen][4:] == [1, 1, 1, 1, 0]
+
+
 def test_a_folder_that_is_away_is_waited_for(tmp_path, run):
     folder, away = tmp_path / "in", tmp_path / "away"
     frames, said, _ = run((1, lambda: folder.rename(away)), (5, lambda: away.rename(folder)),
