@@ -100,8 +100,8 @@ class _Rings:
         """All that goes from frame to frame lies in one array, so that a frame that proves to be none can be undone."""
         sectors, every = (groups, self.sectors), (groups, columns, self.sectors)
         shapes = {"radii": radii.shape, "widths": widths.shape, "geometry": (4,), "noise": (4,), "seen": (8,),
-                  "learned": every, "known": every, "used": every, "scale": every[:2], "trend": every[:2], "spread": every[:2], "rest": (bins,),
-                  "grip": (bins,), "weights": sectors}
+                  "learned": every, "known": every, "used": every, "scale": every[:2], "trend": every[:2], "spread": every[:2],
+                  "rest": (bins,), "grip": (bins,), "weights": sectors}
         self.state = np.zeros(sum(map(math.prod, shapes.values())))
         self.before, place = self.state.copy(), 0
         for name, shape in shapes.items():
@@ -339,7 +339,7 @@ class CenterTracker:
         """Forget all frames: the next one is searched for its rings."""
         self._fit = self._rings = self._last = None
         self._lost, self._failed, self._waited, self._sample = 0, 0, 0, (0.0, 0.0)
-        self._step, self._steps = _STEP ** 2, 4
+        self._step, self._steps = _STEP ** 2, 1
 
     @property
     def fit(self):
