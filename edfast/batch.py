@@ -324,7 +324,9 @@ def _work_off(ledger, run, job, pool, most, block, progress):
     """Do what is left of a run: rows are written as soon as they come, and reported in the order of the input."""
     total = _ledger.count_listed(ledger, run)
     left = _left(_ledger.listed(ledger, run), job.folder)
-    running, waiting, came = {}, {}, queue.SimpleQueue()
+    running: dict = {}  # the number of a block and its files, by their future
+    waiting: dict = {}  # files and results, by the number of their block, until it is their turn to be reported
+    came: queue.SimpleQueue = queue.SimpleQueue()
     handed_out = reported = 0
     try:
         while True:
@@ -423,7 +425,7 @@ def recalibrate_block(job, files):
 def recalibrate_one(path, output, job):
     """What became of one file; whatever goes wrong with it is in there."""
     start = time.perf_counter()
-    found = {"status": "failed"}
+    found: dict = {"status": "failed"}
     try:
         with contextlib.suppress(OSError):
             stat = os.stat(path)  # noqa: PTH116
