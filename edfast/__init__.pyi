@@ -61,5 +61,6 @@ from .recalibration import update_ai as update_ai
 from .rings import RingNotFoundError as RingNotFoundError
 from .rings import fit_ring as fit_ring
 from .tracking import CenterTracker as CenterTracker
+from .tracking import track_stack as track_stack
 
 __version__: str

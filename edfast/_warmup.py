@@ -6,6 +6,7 @@ import numpy as np
 
 from ._recalibrate import WITH_BEAMSTOP, WITHOUT_BEAMSTOP, Options, find_center
 from .simulate import BeamStop, ring_pattern
+from .tracking import CenterTracker
 
 DTYPES = ("float32", "float64", "uint8", "uint16", "uint32", "int8", "int16", "int32")
 
@@ -24,6 +25,9 @@ def warm_up(dtypes=DTYPES):
                     for masked in (None, mask):
                         find_center(variant, Options(beamstop, method), masked)
         _warm_up_image(rings.astype(np.dtype(name)), mask)
+        tracker = CenterTracker(rings.shape)
+        for _ in range(2):
+            tracker.update(rings.astype(np.dtype(name)))
         yield name, time.perf_counter() - start
 
 

@@ -109,8 +109,8 @@ def simulator(series, tmp_path):
     options = [f"--{name}-port={port}" for name, port in zip(("control", "data", "trigger"), ports, strict=True)]
     command = [sys.executable, "-m", "libertem_live.detectors.merlin.sim", str(write_mib(tmp_path, series[0])), "--nav-shape",
                "4", "4", "--host", "127.0.0.1", *options]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"TMPDIR": str(tmp_path)}
-                          ) as process:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
         try:
             for attempt in itertools.count():
                 try:
