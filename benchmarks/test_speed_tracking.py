@@ -38,7 +38,8 @@ def registration(frames, center):
     return locate
 
 
-CONTENDERS = {"edfast": tracker, "edfast fit_ring, centre given": fit_ring, "scikit-image phase_cross_correlation": registration}
+CONTENDERS = {"edfast": tracker, "edfast fit_ring, centre given": fit_ring,
+              "scikit-image phase_cross_correlation": registration}
 
 
 @pytest.mark.parametrize("program", CONTENDERS)

@@ -384,9 +384,11 @@ class CenterTracker:
         if rings is None:
             return None
         found = rings.fit(frame)
-        if self._holds() and rings.move_along(self.shape, rings.out):
+        holds = self._holds()
+        if holds and rings.move_along(self.shape, rings.out):
             found = rings.fit(frame)
-        if not self._holds():
+            holds = self._holds()
+        if not holds:
             rings.undo()
             return None
         self._failed = 0
@@ -395,14 +397,11 @@ class CenterTracker:
 
     def _holds(self):
         """Whether the fit of the known rings can be believed."""
-        from .kernels.tracking import CELLS, GAIN, HEIGHT, HIGH, SECTORS, SHARE, SURE, X
-
-        report, rings = self._rings.told, self._rings
-        high, sure = (_HIGH, _SURE) if not self._failed else (_BACK, _BACK)
-        return (report[HIGH] > high and report[SURE] > sure and report[GAIN] < 1 and report[HEIGHT] > 0
-                and report[CELLS] < max(_ROUGH, 2 * self._usual[0]) and report[SECTORS] < max(_ROUGH, 2 * self._usual[1])
-                and report[SHARE] > _SEEN * self._usual[2]
-                and math.hypot(*report[X:X + 2]) < rings.reach)
+        gain, cells, sectors, _, sure, high, share, height, x, y, *_ = self._rings.told
+        enough = (_HIGH, _SURE) if not self._failed else (_BACK, _BACK)
+        return (high > enough[0] and sure > enough[1] and gain < 1 and height > 0 and cells < max(_ROUGH, 2 * self._usual[0])
+                and sectors < max(_ROUGH, 2 * self._usual[1]) and share > _SEEN * self._usual[2]
+                and math.hypot(x, y) < self._rings.reach)
 
     def _search(self, frame):
         """Centre and errors by `fit_ring`, and rings to follow; None where there are none, or it is not yet tried again."""
@@ -437,14 +436,11 @@ class CenterTracker:
 
     def _is_jump(self, found):
         """Whether the step to this centre is longer than errors and recent steps explain; the steps are learned."""
-        frames = self._lost + 1
-        steps = [now - before for now, before in zip(found[:2], self._last[:2], strict=True)]
-        variances = [now ** 2 + before ** 2 + frames * self._step
-                     for now, before in zip(found[2:], self._last[2:], strict=True)]
-        far = sum(step * step / variance for step, variance in zip(steps, variances, strict=True))
+        frames, (x, y, x_err, y_err), (x0, y0, x0_err, y0_err) = self._lost + 1, found, self._last
+        usual, dx, dy = frames * self._step, x - x0, y - y0
+        far = dx * dx / (x_err * x_err + x0_err * x0_err + usual) + dy * dy / (y_err * y_err + y0_err * y0_err + usual)
         self._steps = min(self._steps + 1, _REMEMBERED)
-        size = sum(step * step for step in steps) / (2 * frames)
-        self._step += (min(size, 9 * self._step) - self._step) / self._steps
+        self._step += (min((dx * dx + dy * dy) / (2 * frames), 9 * self._step) - self._step) / self._steps
         return far > _JUMP ** 2
 
 
