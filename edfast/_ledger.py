@@ -210,7 +210,7 @@ def stored_rows(connection, folder, status=None):
     where, values = ("", ()) if status is None else ("WHERE status = ?", (status,))
     folder = os.path.join(folder, "")  # noqa: PTH118 (hundreds of thousands of them)
     for row in connection.execute(f"SELECT {columns} FROM files {where} ORDER BY position, id", values):
-        found = {name: none if value is None else value for name, value, none in zip(COLUMNS, row, _NONE, strict=True)}
+        found: dict = {name: none if value is None else value for name, value, none in zip(COLUMNS, row, _NONE, strict=True)}
         for name in TEXTS:
             if type(found[name]) is bytes:
                 found[name] = os.fsdecode(found[name])

@@ -13,6 +13,7 @@ import os
 import queue
 import re
 import shutil
+import sqlite3
 import time
 import traceback
 import zlib
@@ -348,15 +349,22 @@ def _work_off(ledger, run, job, pool, most, block, progress):
                     if progress is not None:
                         progress(_row(file, result, job.folder), file.number + 1, total)
                 reported += 1
-    except BaseException as error:
-        begun = [future for future in running if not future.cancel()]
-        if isinstance(error, (KeyboardInterrupt, BatchError)):
-            for future in begun:
-                with contextlib.suppress(BaseException):
-                    files, results = running[future][1], future.result()
-                    _ledger.record(ledger, run, {file.id: result for file, result in zip(files, results, strict=True)})
+    except sqlite3.Error:
+        _stop(running)  # nothing more can be written
+        raise
+    except BaseException:
+        for future, (_, files) in _stop(running):
+            with contextlib.suppress(BaseException):
+                results = future.result()
+                _ledger.record(ledger, run, {file.id: result for file, result in zip(files, results, strict=True)})
+        with contextlib.suppress(OSError):
             write_csv(_ledger.stored_rows(ledger, Path(job.folder)), Path(job.folder) / CSV_NAME)
         raise
+
+
+def _stop(running):
+    """Tasks that have begun already, as in `running`; the others are called off."""
+    return [(future, block) for future, block in running.items() if not future.cancel()]
 
 
 class _File(NamedTuple):

@@ -202,6 +202,17 @@ def test_an_interrupted_run_is_resumed_or_overwritten_on_purpose(folder, fitted)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("recalibrate")]
 
 
+def test_an_error_of_the_caller_loses_nothing_that_was_done(folder, fitted):
+    def fail(row, done, total):
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        run(folder, progress=fail)
+    assert Ledger(folder / "out").counts()["ok"] == len(fitted) < 8
+    assert run(folder, resume=True).counts()["ok"] == 8
+    assert sorted(fitted) == names(8)
+
+
 def test_leftovers_of_a_killed_run_are_removed(folder, plain):
     (folder / "out").mkdir()
     for name in (f".{'0f' * 16}.tmp", ".mine.tmp", ".hidden", f".{'0f' * 16}.tmp.mine"):
