@@ -44,6 +44,7 @@ CREATE TABLE files (
 CREATE INDEX files_position ON files (position);
 CREATE INDEX files_plain ON files (plain);
 """
+_FOLDERS = 10_000   # of the input that are remembered
 # What a row has for its user, and what is "" rather than NaN where there is nothing to say.
 COLUMNS = ("path", "poni", "cx", "cy", "cx_err", "cy_err", "dx", "dy", "a", "b", "angle", "status", "error", "milliseconds",
            "quality", "chi2", "coverage", "flags", "smooth_cx", "smooth_cy", "size", "mtime_ns", "index", "misplaced", "run")
@@ -292,13 +293,17 @@ def enlist(connection, names, run, ending, reserved=()):
     stem where that is unique and not `reserved`, else the folders stand in front of it. Upper and lower case count as equal,
     since they are on some file systems. Rows that are there already keep their results, and their names if they have them.
     """
-    root = None
+    root, seen = None, set()
 
     def entries():
         nonlocal root
         for rank, path in names:
-            parent = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 (a million of them)
-            if parent != root:
+            folder = os.path.dirname(path)  # noqa: PTH120 (a million of them)
+            if folder not in seen:
+                if len(seen) > _FOLDERS:
+                    seen.clear()
+                seen.add(folder)
+                parent = os.path.abspath(folder)  # noqa: PTH100
                 root = parent if root is None else os.path.commonpath([root, parent])
             yield rank, _storable(path), _key(_plain(path) + ending), run
 
