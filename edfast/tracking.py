@@ -11,6 +11,7 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,22 @@ _SHORTEST = 4           # and at least, once it has failed at first, when the fr
 
 class _Rings:
     """The rings that are followed: the table of their pixels, and what the frames have taught about them."""
+
+    # Parts of `state`.
+    radii: np.ndarray
+    widths: np.ndarray
+    geometry: np.ndarray        # d1, d2, e1, e2, relative to the table
+    noise: np.ndarray
+    seen: np.ndarray
+    learned: np.ndarray
+    known: np.ndarray
+    used: np.ndarray
+    scale: np.ndarray
+    trend: np.ndarray
+    spread: np.ndarray
+    rest: np.ndarray
+    grip: np.ndarray
+    weights: np.ndarray
 
     def __init__(self, fit, frame, bad, radius, ellipse):
         from .kernels import polar, tracking
@@ -337,7 +354,9 @@ class CenterTracker:
 
     def reset(self):
         """Forget all frames: the next one is searched for its rings."""
-        self._fit = self._rings = self._last = None
+        self._fit: Any = None       # RingFit of the last search,
+        self._rings: Any = None     # the rings that it found,
+        self._last: Any = None      # and the newest (cx, cy, cx_err, cy_err)
         self._lost, self._failed, self._waited, self._sample = 0, 0, 0, (0.0, 0.0)
         self._step, self._steps = _STEP ** 2, 1
 
@@ -370,7 +389,7 @@ class CenterTracker:
         frame = as_image(frame, "frame")
         if frame.shape != self.shape:
             raise ValueError(f"frame has shape {frame.shape}, but the tracker was made for {self.shape}")
-        found = self._follow(frame) or self._search(frame)
+        found: Any = self._follow(frame) or self._search(frame)
         if found is None:
             self._lost += 1
             return TrackResult(math.nan, math.nan, math.nan, math.nan, True, False, time.perf_counter() - start)
