@@ -395,7 +395,8 @@ class CenterTracker:
             return TrackResult(math.nan, math.nan, math.nan, math.nan, True, False, time.perf_counter() - start)
         jumped = self._last is not None and self._is_jump(found)
         self._last, self._lost = found, 0
-        return TrackResult(*found, False, jumped, time.perf_counter() - start)
+        cx, cy, cx_err, cy_err = found
+        return TrackResult(cx, cy, cx_err, cy_err, False, jumped, time.perf_counter() - start)
 
     def _follow(self, frame):
         """Centre and errors by the rings that are known, or None where they are not what they were."""
