@@ -37,6 +37,9 @@ _STRETCHED = 0.15   # strain from where on what was fitted is no ring: an axis r
 _SPOT = 3.0         # times the typical height beyond which a sector's is that of a spot
 _RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in the root mean square, beyond their errors
 _AGREED = 0.6        # share of the sectors in which a ring can be seen that must not contradict it
+_CHANCE = 7.0       # standard errors by which bumps stand out now and then that are none,
+_TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
+_TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
 _WIDE = 1.5         # times the width of the others from where on a ring may be two
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get a second chance
@@ -396,8 +399,15 @@ def _attempts(starts):
 
 
 def _choose(rings, radius, most):
-    """The `most` rings that are nearest to `radius`, or the surest; all without a number. The surest come first."""
+    """The `most` rings that are nearest to `radius`, or the surest; all without a number. The surest come first.
+
+    Those that may be chance are left out where they tell next to nothing beside the others, and touch none of them.
+    """
     rings = rings[np.argsort(-rings[:, 3])]
+    told = np.cumsum(rings[:, 3] ** 2)
+    gaps = np.abs(rings[:, 0] - rings[:, :1]) / (rings[:, 1] + rings[:, 1:2])
+    np.fill_diagonal(gaps, np.inf)
+    rings = rings[(rings[:, 3] > _CHANCE) | (told - rings[:, 3] ** 2 < _TOLD * told[-1]) | (gaps.min(axis=1) < _TOUCHING)]
     if most is None or most >= len(rings):
         return rings
     return rings[:most] if radius is None else rings[np.sort(np.argsort(np.abs(rings[:, 0] - radius))[:most])]
