@@ -27,7 +27,7 @@ demo: .venv/.base  ## Simulate a dozen DM4 images, recalibrate them, print found
 	$(BIN)/edfast demo -o demo
 
 test: .venv/.test  ## The whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Scalars of numpy warn where compiled ones do not.
 test-interpreted: .venv/.test  ## Kernels as plain Python, on small input
