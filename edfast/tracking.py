@@ -42,6 +42,7 @@ _HIGH, _SURE = 5.0, 6.0     # standard errors by which heights and places of the
 _BACK = 10.5            # or both, when they were lost before
 _JUMP = 5.0             # standard deviations from where on a step is a jump
 _STEP = 0.3             # what a step is reckoned to be before any has been seen [pixel]
+_SPOTTED = 0.02         # share of the blocks of a sector that must not stand out, or all of them are left out
 _SCREENINGS = 4         # times that the first frame is looked through for spots and hot pixels
 _REMEMBERED = 50        # steps at most of which the usual size is the mean
 _LONGEST = 32           # frames at most from one attempt to find a lost ring to the next one
@@ -178,9 +179,21 @@ class _Rings:
         self._place(frame.shape)
         stay[self.chosen[:self.number]] = False
         stay[good] = True
+        stay &= ~self._spotted(~stay)[self.cell]
         self.dx, self.dy, self.cell, self.radius = (table[stay] for table in (self.dx, self.dy, self.cell, self.radius))
         self._place(frame.shape)
         self.screened = True
+        self.undo()
+        self._fit(frame, tracking)
+
+    def _spotted(self, out):
+        """Whether cells lie in a part of a ring of which more than a few blocks are `out`: what stays of a spot misleads."""
+        groups = np.repeat(np.arange(len(self.plan[2])), np.diff(self.plan[0]))
+        parts = groups[:, None] * self.sectors + np.arange(self.sectors)
+        part = parts.reshape(-1)[self.cell]
+        number = len(self.plan[2]) * self.sectors
+        spotted = np.bincount(part, out, number) > _SPOTTED * np.bincount(part, minlength=number)
+        return (spotted if spotted.mean() < 1 - _SEEN else np.zeros(number, bool))[parts].reshape(-1)
 
     def _fit(self, frame, tracking):
         tracking.gather(frame.reshape(-1), frame.shape[1], self.size, *self.active, self.flat_sums)
@@ -316,6 +329,13 @@ class CenterTracker:
         Radius of the ring [pixel] that is followed, roughly. Without it those that tell most of the centre.
     ellipse : bool, default True
         Rings may be ellipses of one common shape, which may change; False: circles.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns of the frames.
+    fit : RingFit or None
+        The rings that are followed, with the newest centre; None where they are lost.
 
     Raises
     ------

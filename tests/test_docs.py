@@ -18,8 +18,8 @@ from edfast import Poni, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-MODULES = ("recalibration", "rings", "report", "geometry", "filereader", "simulate", "plots", "image.radp", "image.preprocess",
-           "image.classify", "image.quat", "image.io")
+MODULES = ("recalibration", "rings", "tracking", "report", "geometry", "filereader", "simulate", "plots", "image.radp",
+           "image.preprocess", "image.classify", "image.quat", "image.io")
 
 
 def public_names():
