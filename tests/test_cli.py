@@ -19,7 +19,7 @@ from edfast.recalibration import fit_ellipse_to_ring
 from edfast.simulate import BeamStop, ring_pattern, write_dm4
 
 SHAPE = (200, 240)
-OUTPUTS = ["drift.png", "recalibration.csv", "recalibration.sqlite"]
+OUTPUTS = ["drift.png", "recalibration.csv", "recalibration.sqlite", "report.html"]
 PONI = Poni(0.25, 0.001, 0.0012, 0.002, -0.001, 0.004, 2.5e-12, 1e-5, 1e-5, SHAPE, 2)
 
 
