@@ -36,7 +36,6 @@ _HOT = 8.0              # standard deviations from where on a block is taken out
 _UNEVEN = 0.25          # beyond this share of the ring's height, by which the signal differs within a cell
 _ROUGH = 3.0            # chi2 of cells and sectors, or twice what it was in the first frame, that is taken for lost
 _SEEN = 0.6             # share of the sectors that were there in the first frame and must not be missed
-_OUT = 1.5              # widths by which the rings may have moved before the same frame is read once more
 _AGREED = 5.0, 0.05     # standard errors, and pixels, that the first fit may be from that of fit_ring
 _HIGH, _SURE = 5.0, 6.0     # standard errors by which heights and places of the rings must be known,
 _BACK = 10.5            # or both, when they were lost before
@@ -98,7 +97,7 @@ class _Rings:
         self.report = np.zeros(tracking.REPORTED)
         self.covariance = np.zeros((4 + 2 * len(self.radii),) * 2)
         self.sums, self.count, self.place = np.zeros((3, first[-1], self.sectors))
-        self.reach, self.out = 0.5 * _REACH * float(self.widths.max()), max(_OUT * float(self.widths.min()), 1.0)
+        self.reach = 0.5 * _REACH * float(self.widths.max())
         self.flat_sums, self._at_x = self.sums.reshape(-1), tracking.X
         self.bad = _spread_over_blocks(bad, self.size)
         self.x, self.y = round(fit.cx), round(fit.cy)
@@ -202,14 +201,22 @@ class _Rings:
                            self.known, self.scale, self.trend, self.spread, self.rest, self.grip, self.tilt, self.weights,
                            self.seen, self.used, self.report, self.covariance)
 
+    def fit_again(self, frame):
+        """`fit` of the frame that was fitted last, after the table has moved along."""
+        geometry = self.geometry.copy()
+        self.undo()
+        self.geometry[:] = geometry
+        self.frames -= 1
+        return self.fit(frame)
+
     def undo(self):
         """Forget the frame that was fitted last."""
         self.state[:] = self.before
 
-    def move_along(self, shape, far):
-        """Let the table follow when the centre is more than `far` pixels from its origin; return whether it did."""
+    def move_along(self, shape):
+        """Let the table follow when the centre is more than `_FAR` from its origin; return whether it did."""
         x, y = self.told[self._at_x:self._at_x + 2]
-        if abs(x) <= far and abs(y) <= far:
+        if abs(x) <= _FAR and abs(y) <= _FAR:
             return False
         whole = np.rint((x, y))
         self.x, self.y = int(self.x + whole[0]), int(self.y + whole[1])
@@ -425,14 +432,13 @@ class CenterTracker:
             return None
         found = rings.fit(frame)
         holds = self._holds()
-        if holds and rings.move_along(self.shape, rings.out):
-            found = rings.fit(frame)
+        if holds and rings.move_along(self.shape):
+            found = rings.fit_again(frame)
             holds = self._holds()
         if not holds:
             rings.undo()
             return None
         self._failed = 0
-        rings.move_along(self.shape, _FAR)
         return found
 
     def _holds(self):
@@ -465,8 +471,6 @@ class CenterTracker:
         apart = math.dist(found[:2], fit.center)
         if not self._holds() or apart > max(_AGREED[0] * math.hypot(*found[2:], fit.center_err), _AGREED[1]):
             self._rings = None      # not to be followed: every frame is searched
-        else:
-            rings.move_along(self.shape, _FAR)
         return *fit.center, fit.cx_err, fit.cy_err
 
     def _differs(self, frame):
