@@ -15,6 +15,7 @@ rings: A (n), B_0, B_1 | radii (n), widths (n).
 import numpy as np
 
 from edfast.kernels._jit import jit
+from edfast.kernels._simd import prefetch
 from edfast.kernels.polar import stretch
 from edfast.kernels.rings import (
     back_substitute,
@@ -116,6 +117,12 @@ def _block(pixels, offset, width, size):
     return total
 
 
+@jit(inline="always")
+def _prefetch_block(pixels, offset, width, size):
+    for y in range(size):
+        prefetch(pixels, offset + y * width)
+
+
 @jit(fastmath=True)
 def gather(pixels, width, size, offsets, cells, sums):
     """Sum blocks of size x size pixels (1, 2, 4 or 8) that begin at `offsets` of the flat frame into their cells.
@@ -123,17 +130,24 @@ def gather(pixels, width, size, offsets, cells, sums):
     What is not finite poisons its cell.
     """
     sums[:] = 0.0
+    last = offsets.shape[0] - 1
     if size == 1:
         for i in range(offsets.shape[0]):
+            if i % 4 == 0:
+                prefetch(pixels, np.intp(offsets[min(i + 128, last)]))
             sums[cells[i]] += pixels[offsets[i]]
     elif size == 2:
         for i in range(offsets.shape[0]):
+            if i % 2 == 0:
+                _prefetch_block(pixels, np.intp(offsets[min(i + 64, last)]), width, 2)
             sums[cells[i]] += _block(pixels, np.intp(offsets[i]), width, 2)
     elif size == 4:
         for i in range(offsets.shape[0]):
+            _prefetch_block(pixels, np.intp(offsets[min(i + 32, last)]), width, 4)
             sums[cells[i]] += _block(pixels, np.intp(offsets[i]), width, 4)
     else:
         for i in range(offsets.shape[0]):
+            _prefetch_block(pixels, np.intp(offsets[min(i + 16, last)]), width, 8)
             sums[cells[i]] += _block(pixels, np.intp(offsets[i]), width, 8)
 
 
