@@ -118,10 +118,8 @@ def rings_elsewhere(image, cx, cy, mask=None):
     return found[:2] if found and math.dist(found[:2], (cx, cy)) > max(3, 0.7 * found[2]) else None
 
 
-def recalibrate_file(image_path, poni, options, output=None, *, mask=None, frame=None, source="", sync=False):
+def recalibrate_file(image_path, poni, options, output=None, *, mask=None, frame=None, source=""):
     """(`Recalibration`, image) of one file or array; the PONI is written if `output` is given, and names its `source`.
-
-    With `sync` a power cut leaves no half of it either.
 
     Errors in what the file holds name the file.
     """
@@ -133,8 +131,13 @@ def recalibrate_file(image_path, poni, options, output=None, *, mask=None, frame
             raise
         raise type(error)(f"{image_path}: {error}") from error
     if output is not None:
-        write_poni(output, result.poni, comment=_origin(image_path, result, options, source), sync=sync)
+        write_recalibration(output, image_path, result, options, source)
     return result, image
+
+
+def write_recalibration(output, image_path, result, options, source="", *, sync=False):
+    """Write the PONI of a `Recalibration`; with `sync` a power cut leaves no half of it either."""
+    write_poni(output, result.poni, comment=_origin(image_path, result, options, source), sync=sync)
 
 
 def read_image(image_path, frame=None):

@@ -14,12 +14,13 @@ import queue
 import re
 import shutil
 import sqlite3
+import threading
 import time
 import traceback
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +31,7 @@ from . import _ledger
 from ._exports import write_csv, writer_for
 from ._files import check_output, write_atomically
 from ._ledger import Ledger, LedgerError
-from ._recalibrate import Options, is_array, read_mask, recalibrate_file
+from ._recalibrate import Options, is_array, read_mask, recalibrate_file, write_recalibration
 from ._settings import default_jobs, load
 from ._validation import as_count, as_mask
 from .geometry import Poni, read_poni
@@ -38,6 +39,7 @@ from .geometry import Poni, read_poni
 __all__ = ["BatchError", "Ledger", "LedgerError", "recalibrate_batch"]
 
 CSV_NAME, PICTURE_NAME, REPORT_NAME = "recalibration.csv", "drift.png", "report.html"
+_WRITERS = 2        # threads that may wait for the disk while the others read and fit
 _IN_FLIGHT = 32     # tasks of an executor that does not say how many workers it has
 _ROOM = 1 << 20      # bytes; with less the disk is full
 _PATIENCE = 10      # seconds to wait for the scheduler of a cluster
@@ -62,6 +64,7 @@ class _Job:
     shape: tuple[int, int] | None
     serial: bool
     run: str                    # so that no executor takes the task of another run for the same
+    slots: threading.BoundedSemaphore | None = None     # for threads: who holds one has an image in the memory
 
 
 def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyfai", beamstop=True, threshold_rel=0.5,
@@ -158,8 +161,12 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
     with _ledger.writing(folder) as ledger:
         run = _begin(ledger, files, job, said, resume, overwrite)
         _remove_leftovers(folder)
-        with ThreadPoolExecutor(jobs, "recalibrate") if own else nullcontext(executor) as pool:
-            _work_off(ledger, run, job, pool, tasks + own, block, progress)
+        if own:
+            # Some more threads than images: the disk takes its time over a PONI file, and needs no processor for it.
+            job = replace(job, slots=threading.BoundedSemaphore(jobs))
+            executor = ThreadPoolExecutor(jobs + _WRITERS, "recalibrate")
+        with executor if own else nullcontext():
+            _work_off(ledger, run, job, executor, tasks + own * (_WRITERS + 1), block, progress)
         _add_flags(ledger, options.method, smooth)
         _sync_folder(folder)
         _ledger.end_run(ledger, run)
@@ -439,9 +446,9 @@ def recalibrate_one(path, output, job):
             stat = os.stat(path)  # noqa: PTH116
             found |= {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         # One thread for each file leaves none for the bands of one image.
-        with _serial_kernels() if job.serial else nullcontext():
-            result, _ = recalibrate_file(path, job.poni, job.options, output, mask=_mask(job.mask, job.shape), frame=job.frame,
-                                         source=job.source, sync=True)
+        with job.slots or nullcontext(), _serial_kernels() if job.serial else nullcontext():
+            result = recalibrate_file(path, job.poni, job.options, mask=_mask(job.mask, job.shape), frame=job.frame)[0]
+        write_recalibration(output, path, result, job.options, job.source, sync=True)
         found |= _numbers(result) | {"status": "ok", "poni_size": output.stat().st_size}
     except Exception as error:
         # A corrupt file can raise anything; it must not take the other thousand with it. No PONI of what it was before stays.
