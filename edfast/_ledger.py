@@ -293,7 +293,7 @@ def enlist(connection, names, run, ending, reserved=()):
     stem where that is unique and not `reserved`, else the folders stand in front of it. Upper and lower case count as equal,
     since they are on some file systems. Rows that are there already keep their results, and their names if they have them.
     """
-    root, seen = None, set()
+    root, seen = None, set[str]()
 
     def entries():
         nonlocal root

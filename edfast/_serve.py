@@ -76,7 +76,7 @@ class Page:
         name = f"[{host}]" if ":" in host else host
         self.port = self._server.server_address[1]
         self.address = f"http://{name}:{self.port}/"
-        self.is_public = not ipaddress.ip_address(self._server.server_address[0]).is_loopback
+        self.is_public = not ipaddress.ip_address(str(self._server.server_address[0])).is_loopback
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="page", daemon=True)
 
     def __enter__(self):
