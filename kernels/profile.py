@@ -8,6 +8,7 @@ from edfast.kernels._jit import jit
 from edfast.kernels.rings import TRIM, back_substitute, eliminate, gaussian
 
 FOOT = 0.14     # of the height: half as hollow as beside a Gaussian, and on both sides, is no edge
+NARROW = 1.0    # bins that a ring is wide at least, in a profile
 CALM = 0.3      # how much of the scatter between sectors counts: texture goes the same way at neighbouring radii
 
 
@@ -271,6 +272,25 @@ def _is_edge(rest, error, place, width):
 
 
 @jit
+def subtract_rings(mean, radii, widths, heights, skipped):
+    """Take Gaussian rings, but the one that is `skipped`, out of a profile whose bin i is centred on i + 0.5.
+
+    What counts is their mean over each bin, which is less than the crest of a narrow ring.
+    """
+    for q in range(radii.shape[0]):
+        if q == skipped:
+            continue
+        scale = 1 / (np.sqrt(2) * widths[q])
+        area = heights[q] * widths[q] * np.sqrt(np.pi / 2)
+        first = max(np.int64(radii[q] - 6 * widths[q]) - 1, 0)
+        before = math.erf((first - radii[q]) * scale)
+        for i in range(first, min(np.int64(radii[q] + 6 * widths[q]) + 2, mean.shape[0])):
+            after = math.erf((i + 1 - radii[q]) * scale)
+            mean[i] -= area * (after - before)
+            before = after
+
+
+@jit
 def count_feet(mean, error, radii, widths, heights, depth, doubt):
     """How many feet each ring stands on: 2, 1 where the other side cannot be seen, 0 for an edge or a shoulder.
 
@@ -282,19 +302,18 @@ def count_feet(mean, error, radii, widths, heights, depth, doubt):
     out = np.zeros(n, np.int64)
     rest = np.empty_like(mean)
     for k in range(n):
-        for i in range(mean.shape[0]):
-            rest[i] = mean[i]
-            for q in range(n):
-                if q != k:
-                    rest[i] -= heights[q] * np.exp(-0.5 * ((i + 0.5 - radii[q]) / widths[q]) ** 2)
+        rest[:] = mean
+        subtract_rings(rest, radii, widths, heights, k)
+        # The profile shows nothing that is narrower than its bins.
+        width = max(widths[k], NARROW)
         clear = 0
         for side in (-1.0, 1.0):
-            hollow, noise = _hollow(rest, error, radii[k] - 0.5, widths[k], side)
+            hollow, noise = _hollow(rest, error, radii[k] - 0.5, width, side)
             clear += hollow - 3 * noise > FOOT * heights[k]
             if hollow + doubt * noise > depth * heights[k]:
                 out[k] += 1
             elif hollow == hollow:
                 out[k] -= 2
-        if out[k] < 0 or (clear < 2 and _is_edge(rest, error, radii[k] - 0.5, widths[k])):
+        if out[k] < 0 or (clear < 2 and _is_edge(rest, error, radii[k] - 0.5, width)):
             out[k] = 0
     return out

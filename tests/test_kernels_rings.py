@@ -481,6 +481,17 @@ def test_rings_in_a_profile():
     assert profile.find_rings(20 + rng.normal(0, 0.5, 150), np.full(150, 0.5), widths, 6.0, 0.003, 2.2, found) == 0
 
 
+def test_rings_are_subtracted_by_their_mean_over_each_bin():
+    radii, widths, heights = np.array([12.3, 20.0, 39.6]), np.array([0.4, 3.0, 1.0]), np.array([50.0, 20.0, 30.0])
+    fine = (np.arange(40 * 100) + 0.5) / 100
+    shapes = heights * np.exp(-0.5 * ((fine[:, None] - radii) / widths) ** 2)
+    for skipped in (-1, 1):
+        mean = np.full(40, 7.0)
+        profile.subtract_rings(mean, radii, widths, heights, skipped)
+        expected = 7 - np.delete(shapes, [skipped] * (skipped >= 0), axis=1).sum(axis=1).reshape(40, 100).mean(axis=1)
+        np.testing.assert_allclose(mean, expected, atol=1e-3)
+
+
 def test_feet():
     x, error = np.arange(120) + 0.5, np.full(120, 0.2)
 

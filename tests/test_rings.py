@@ -40,6 +40,9 @@ SCENES = {
     "64 pixels": ({"shape": (64, 64), "center": (30.4, 33.7), "radii": [18.0], "widths": 1.3, "amplitudes": 120}, 0.07),
     "high": ({"shape": (400, 120), "center": (62.3, 188.8), "radii": [40, 55]}, 0.03),
     "large": ({"shape": (900, 1100), "center": (531.7, 468.2), "radii": [180, 260], "widths": 4}, 0.02),
+    # In the image on which rings are looked for, these are much narrower than a pixel.
+    "large and narrow": ({"shape": (2048, 1500), "center": (731.7, 1068.2), "radii": [280, 495], "widths": 1.5}, 0.01),
+    "very large and narrow": ({"shape": (4096, 4000), "center": (1931.7, 2168.2), "radii": [680, 960], "widths": 2.0}, 0.01),
     "offset": ({"offset": -1000.0, "read_noise": 2.0}, 0.04),
     "everything": ({"ratio": 1.03, "angle": -0.5, "beamstop": BeamStop(22, direction=0.4), "texture": 0.3, "spots": 5,
                     "hot_pixels": 20, "dead_rows": [77], "background": 400.0, "background_decay": 40.0, "dtype": "u2"}, 0.06),
