@@ -1,5 +1,7 @@
 """Where a ring pattern is, without any guess: the rough centre that the fit in `edfast.rings` starts from, and the shadows."""
 
+from functools import cached_property
+
 import numpy as np
 
 from .kernels import coarse
@@ -141,12 +143,21 @@ class Search:
         up, down = (self.score(contrast, weights, x, y + dy) for dy in (-1, 1))
         return best, x + _vertex(left, best, right), y + _vertex(up, best, down)
 
-    def centers(self):
-        """Candidates (x, y) in blocks, the most promising first; each is looked for when it is asked for."""
+    @cached_property
+    def lit(self):
+        """(contrast, weights) of what does not lie in the shadows."""
         open_ = self.usable * (1 - self.shadows())
         if open_.sum() < 0.1 * open_.size:
             open_ = self.usable
-        contrast = self.contrast(open_, 8)
+        return self.contrast(open_, 8), open_
+
+    def near(self, x, y):
+        """Candidate (x, y) in blocks from a guess, by climbing."""
+        return self.climb(*self.lit, self.score(*self.lit, x, y), x, y, step=2.0)[1:]
+
+    def centers(self):
+        """Candidates (x, y) in blocks, the most promising first; each is looked for when it is asked for."""
+        contrast, open_ = self.lit
         starts = by_slopes(contrast, open_) + by_symmetry(contrast, open_)
         given: list = []
         for most in _CLIMBS:

@@ -355,7 +355,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
         raise RingNotFoundError("no ring found: the image is constant, masked or not finite")
     starts = search.centers()
     if center is not None:
-        starts = itertools.chain([tuple((v + 0.5) / factor / size - 0.5 for v in center)], starts)
+        starts = itertools.chain([search.near(*((v + 0.5) / factor / size - 0.5 for v in center))], starts)
     best: tuple = (0.0, None, None, None)
     reason = "nothing in the image is symmetric about a centre"
     for start, every in _attempts(starts):
