@@ -153,7 +153,8 @@ class Search:
 
     def near(self, x, y):
         """Candidate (x, y) in blocks from a guess, by climbing."""
-        return self.climb(*self.lit, self.score(*self.lit, x, y), x, y, step=2.0)[1:]
+        contrast, open_ = self.lit
+        return self.climb(contrast, open_, self.score(contrast, open_, x, y), x, y, step=2.0)[1:]
 
     def centers(self):
         """Candidates (x, y) in blocks, the most promising first; each is looked for when it is asked for."""
@@ -180,8 +181,7 @@ def nearby_center(image, bad, cx, cy):
     search = Search(means, share)
     if search.empty:
         return None
-    open_ = search.usable * (1 - search.shadows())
-    contrast = search.contrast(open_, 8)
+    contrast, open_ = search.lit
     x, y = (cx + 0.5) / size - 0.5, (cy + 0.5) / size - 0.5
     here = search.score(contrast, open_, x, y)
     best, x, y = search.climb(contrast, open_, here, x, y, step=4.0)
