@@ -31,15 +31,25 @@ def blocks(image, bad, longest):
     return factor, *block_means(image, bad, factor)
 
 
-def without_dead_lines(image, bad):
-    """The mask `bad` with the rows and columns that hold one value throughout, which the mask need not name."""
+def without_dead_pixels(image, bad):
+    """The mask `bad` with what it need not name: rows and columns that hold one value throughout, and marked pixels.
+
+    Cameras mark pixels that they cannot read by the highest number of 32 or 64 bits.
+    """
     rows, columns = (np.empty(n, bool) for n in image.shape)
     coarse.constant_lines(image, rows, columns)
-    if not (rows.any() or columns.any()) or rows.all():
+    dead = (rows.any() or columns.any()) and not rows.all()
+    marked = image == np.iinfo(image.dtype).max if image.dtype.kind in "iu" and image.dtype.itemsize > 2 else None
+    if marked is not None and not marked.any():
+        marked = None
+    if not dead and marked is None:
         return bad
     bad = bad.copy() if bad.size else np.zeros(image.shape, np.uint8)
-    bad[rows] = 1
-    bad[:, columns] = 1
+    if dead:
+        bad[rows] = 1
+        bad[:, columns] = 1
+    if marked is not None:
+        bad[marked] = 1
     return bad
 
 

@@ -346,7 +346,7 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
 def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     from . import _ringsearch
 
-    bad = _ringsearch.without_dead_lines(image, bad)
+    bad = _ringsearch.without_dead_pixels(image, bad)
     factor, middle, share = _ringsearch.blocks(image, bad, _MIDDLE)
     hidden = (share < 0.7).astype(np.uint8)
     size, means, share = _ringsearch.blocks(middle, hidden, _ringsearch._COARSE)

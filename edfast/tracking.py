@@ -253,7 +253,7 @@ def _bad_pixels(frame, mask, center):
     from . import _ringsearch
 
     bad = np.zeros((0, 0), np.uint8) if mask is None else mask.view(np.uint8)
-    bad = _ringsearch.without_dead_lines(frame, bad)
+    bad = _ringsearch.without_dead_pixels(frame, bad)
     size, means, share = _ringsearch.blocks(frame, bad, _ringsearch._COARSE)
     search = _ringsearch.Search(means, share)
     shade = search.stop(*((v + 0.5) / size - 0.5 for v in center))

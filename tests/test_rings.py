@@ -229,6 +229,15 @@ def test_most_rings():
     assert fit_ring(image, max_rings=2).n_rings == 2
 
 
+@pytest.mark.parametrize("dtype", ["u4", "i4", "u8"])
+def test_pixels_that_the_camera_marks_by_the_highest_number(dtype):
+    image, truth = simulate(3)
+    image, most = np.rint(image).astype(dtype), np.iinfo(dtype).max
+    image.flat[np.random.default_rng(0).integers(0, image.size, 150)] = most
+    image[100:108] = most
+    assert_right(fit_ring(image), truth.center, 0.04)
+
+
 def test_quoted_errors_are_right():
     """Errors over quoted errors have a width of one, on patterns of every sort."""
     pulls, rng = [], np.random.default_rng(15)
