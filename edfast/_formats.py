@@ -9,6 +9,7 @@ that in front.
 import contextlib
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -408,6 +409,34 @@ def read_hdf5(path, frame, dataset):
         if _is_velox(name):
             return _velox_frames(data, frame), _velox_facts(data.parent)
         return _frames(data, frame, f"data set {name}"), _nexus_facts(file, name) | {"notes": [note] if note else []}
+
+
+@contextlib.contextmanager
+def open_dataset(path, name=None):
+    """The data set `name` of an HDF5, NeXus or CXI file, as an h5py data set, or that of a .npy file, as a memory map.
+
+    Without a name it is the one that the file marks, otherwise the largest.
+    """
+    path = os.fsdecode(path)
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    numpys = Path(path).suffix.lower() == ".npy"
+    with contextlib.ExitStack() as opened:
+        try:
+            if numpys:
+                data = np.load(path, mmap_mode="r")
+            else:
+                import h5py
+
+                file = opened.enter_context(h5py.File(path, "r"))
+                data = file[_hdf5_name(file, name)[0]]
+                _load_filters(data)
+        except FileFormatError as error:
+            raise FileFormatError(f"{path}: {error}") from error.__cause__
+        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+            kind = "a .npy" if numpys else "an HDF5"
+            raise FileFormatError(f"{path}: not {kind} file, or damaged ({' '.join(str(error).split())})") from error
+        yield data
 
 
 def _hdf5_name(file, dataset):

@@ -10,7 +10,6 @@ import itertools
 import math
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -555,27 +554,9 @@ def _opened(dataset, name):
             raise ValueError(f"name is that of a data set in a file; there is no file to look for {name!r} in")
         yield dataset
         return
-    from ._dm import FileFormatError
-    from ._formats import _hdf5_name, _load_filters
+    from ._formats import open_dataset
 
-    path = os.fsdecode(dataset)
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    with contextlib.ExitStack() as opened:
-        try:
-            if Path(path).suffix.lower() == ".npy":
-                stack = np.load(path, mmap_mode="r")
-            else:
-                import h5py
-
-                file = opened.enter_context(h5py.File(path, "r"))
-                stack = file[_hdf5_name(file, name)[0]]
-                _load_filters(stack)
-        except FileFormatError as error:
-            raise FileFormatError(f"{path}: {error}") from error.__cause__
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-            raise FileFormatError(f"{path}: neither an HDF5 nor a .npy file, or damaged ({' '.join(str(error).split())})"
-                                  ) from error
+    with open_dataset(dataset, name) as stack:
         yield stack
 
 

@@ -409,5 +409,5 @@ def test_bad_stacks(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         track_stack(tmp_path / "missing.h5")
     (tmp_path / "bad.h5").write_bytes(b"rubbish")
-    with pytest.raises(ValueError, match="neither an HDF5"):
+    with pytest.raises(ValueError, match=r"bad\.h5: not an HDF5 file, or damaged"):
         track_stack(tmp_path / "bad.h5")

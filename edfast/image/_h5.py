@@ -4,11 +4,9 @@ import contextlib
 import os
 from pathlib import Path
 
-import numpy as np
-
 from .._dm import FileFormatError
 from .._files import check_output
-from .._formats import _hdf5_name, _load_filters
+from .._formats import open_dataset
 
 
 @contextlib.contextmanager
@@ -17,28 +15,8 @@ def stack_in(path, dataset=None):
 
     Without `dataset`, its path, the one that the file marks is taken, otherwise the largest.
     """
-    import h5py
-
-    path = os.fsdecode(path)
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    if Path(path).suffix.lower() == ".npy":
-        try:
-            stack = np.load(path, mmap_mode="r")
-        except (ValueError, EOFError) as error:
-            raise FileFormatError(f"{path}: not a .npy file, or damaged ({' '.join(str(error).split())})") from error
-        yield _three_axes(stack, path)
-        return
-    with contextlib.ExitStack() as opened:
-        try:
-            file = opened.enter_context(h5py.File(path, "r"))
-            data = file[_hdf5_name(file, dataset)[0]]
-            _load_filters(data)
-        except FileFormatError as error:
-            raise FileFormatError(f"{path}: {error}") from error.__cause__
-        except (OSError, RuntimeError, KeyError) as error:
-            raise FileFormatError(f"{path}: not an HDF5 file, or damaged ({' '.join(str(error).split())})") from error
-        yield _three_axes(data, f"{path}, {data.name}")
+    with open_dataset(path, dataset) as data:
+        yield _three_axes(data, os.fsdecode(path) + (f", {data.name}" if hasattr(data, "name") else ""))
 
 
 def _three_axes(data, name):
