@@ -29,6 +29,7 @@ _HIGH = 5.0         # and by which their heights must exceed zero, or the somewh
 _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors
+_FIRM = 30.0        # standard errors from where on a ring that agrees with one that stands need not stand itself
 _STILL = 0.3        # squared last step, in standard errors, that counts as converged
 _SHARP = 0.1        # widths that a ring may be off in a profile without blurring it
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
@@ -40,6 +41,8 @@ _AGREED = 0.6        # share of the sectors in which a ring can be seen that mus
 _CHANCE = 7.0       # standard errors by which bumps stand out now and then that are none,
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
+_MERGED = 0.6       # rings nearer than this are one,
+_LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
 _WIDE = 1.5         # times the width of the others from where on a ring may be two
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get a second chance
@@ -81,14 +84,14 @@ class _Solution:
     faintest sectors, as the robust profile shows it.
     """
 
-    def __init__(self, state, table, angles, plan, gain, covariance, weights, scores, signal, variances, noise):
+    def __init__(self, state, table, angles, plan, gain, covariance, weights, trust, scores, signal, variances, noise):
         from .kernels import rings
 
         self.state, self.table, self.angles, self.plan, self.gain, self.noise = state, table, angles, plan, gain, noise
-        self.covariance, self.weights, self.scores = covariance, weights, scores
+        self.covariance, self.agreement, self.weights, self.scores = covariance, weights, weights * trust, scores
         n = len(state.radii)
         self.heights, self.even, self.typical = np.zeros((3, n))
-        seen = rings.judge_rings(signal, variances, weights, plan[3], _SPOT, self.heights, self.even, self.typical)
+        seen = rings.judge_rings(signal, variances, self.weights, plan[3], _SPOT, self.heights, self.even, self.typical)
         variance = np.diag(covariance)[4 + 2 * n:4 + 3 * n]
         self.height_errors = np.sqrt(np.where(seen & (variance > 0), variance, np.inf))
 
@@ -133,17 +136,18 @@ def _fit(frame, state, ellipse, final):
         raise RingNotFoundError("no usable pixels where rings were looked for")
     rings.start_values(table, first, lo, step, ring_first, state.radii, signal, noise, spans)
     radii, widths, geometry, covariance = state.radii.copy(), state.widths.copy(), np.zeros(4), np.zeros((size, size))
-    weights, scores = np.ones((groups, n_sectors)), np.zeros((groups, n_sectors))
+    weights, trust, scores = np.ones((3, groups, n_sectors))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
-        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spans, noise, signal,
-        _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, scores, np.empty((groups, m, m + 2, n_sectors)),
+        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final, spans, noise, signal,
+        _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores,
+        np.empty((groups, m, m + 2, n_sectors)),
         np.zeros((size, size + 2)), covariance)
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
     covariance[:2] = unstretch @ covariance[:2]
     covariance[:, :2] = covariance[:, :2] @ unstretch.T
     found = _State(state.center + unstretch @ geometry[:2], state.strain + geometry[2:], radii, widths)
-    return _Solution(found, table, angles, plan, gain, covariance, weights, scores, signal, variances, noise)
+    return _Solution(found, table, angles, plan, gain, covariance, weights, trust, scores, signal, variances, noise)
 
 
 def _profile(frame, state):
@@ -174,17 +178,27 @@ def _look_for_rings(mean, error, known, every):
             break
     rings = rings[:found]
     rings[:, 0] += 0.5
+    if len(known):
+        # No ring is exactly Gaussian: what it leaves beside itself is none.
+        near = np.abs(rings[:, :1] - known[:, 0]) < _MERGED * (rings[:, 1:2] + known[:, 1])
+        rings = rings[~(near & (rings[:, 2:3] < _LEFT * known[:, 2])).any(axis=1)]
     rings = np.concatenate([known, rings])
-    return rings if every else rings[_stand(mean, error, rings, 0.1, 2.0)]
+    return rings if every else rings[_stand(mean, error, rings, 0.1, 2.0, fitted=len(known))]
 
 
-def _stand(mean, error, rings, depth, doubt):
-    """Which rings stand on two feet, or on one if they are strong: edges and shoulders of discs and blobs do not."""
+def _stand(mean, error, rings, depth, doubt, fitted):
+    """Which rings stand on two feet, or on one if they are strong: edges and shoulders of discs and blobs do not.
+
+    The first ones are `fitted`. What agrees so well with one that stands is a ring all the same: its feet may lie beyond the
+    frame.
+    """
     from .kernels import profile
 
     radii, widths, heights, _ = np.ascontiguousarray(rings.T)
     feet = profile.count_feet(mean, error, radii, widths, heights, depth, doubt)
-    return (feet == 2) | ((feet == 1) & (heights > 0.3 * heights[feet > 0].max(initial=0)))
+    standing = (feet == 2) | ((feet == 1) & (heights > 0.3 * heights[feet > 0].max(initial=0)))
+    plain = (rings[:, 3] > _FIRM) & (np.arange(len(rings)) < fitted)
+    return standing | plain if (plain & standing).any() else standing
 
 
 def _sureness(solution):
@@ -198,7 +212,7 @@ def _prune(state, sure, even):
     """Which rings to keep: significant, present around the azimuth, of sensible width, and no two the same."""
     keep = (sure > 2.5) & (even > 0.25) & (state.widths > 0.3) & (state.widths < 0.25 * state.radii) & (state.radii > 3)
     for k in range(1, len(keep)):
-        if state.radii[k] - state.radii[k - 1] < 0.6 * (state.widths[k] + state.widths[k - 1]):
+        if state.radii[k] - state.radii[k - 1] < _MERGED * (state.widths[k] + state.widths[k - 1]):
             keep[k if sure[k] < sure[k - 1] else k - 1] = False
     return keep
 
@@ -232,9 +246,12 @@ def _settle(frame, state, rings, ellipse, *, final=False):
 
 
 def _split(frame, solution, rings, ellipse):
-    """The solution with the widest ring in two, if it is much wider than the others and two explain the image better."""
+    """The solution with the widest ring in two, if two explain the image better.
+
+    It is tried where it is much wider than the others, or alone and not the same all around.
+    """
     k = np.argmax(rings[:, 1])
-    if len(rings) == 1 or rings[k, 1] < _WIDE * np.median(np.delete(rings[:, 1], k)):
+    if _chi2(solution) < _CALM if len(rings) == 1 else rings[k, 1] < _WIDE * np.median(np.delete(rings[:, 1], k)):
         return solution, rings
     halves = rings[[k, k]] * (1, 0.6, 1, 0.7) + np.outer((-1, 1), (0.75 * rings[k, 1], 0, 0, 0))
     parted, outcome = _settle(frame, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
@@ -260,7 +277,7 @@ def _try(frame, center, ellipse, every):
         if best is not None and best.gain < 1:
             # What else there is in the profile is a ring only if it fits in with those that do agree.
             looked = looked[looked[:, 1] < 2 * rings[:, 1].max()]
-        if len(looked) == 0 or (turn > 1 and len(looked) <= len(rings)):
+        if len(looked) == 0 or np.array_equal(looked, rings) or (turn > 1 and len(looked) <= len(rings)):
             break
         if turn == 0 and not every:
             # The clear ones fix centre and strain, with which the profile becomes so sharp that the others can be told.
@@ -277,7 +294,7 @@ def _try(frame, center, ellipse, every):
     best, rings = _split(frame, best, rings, ellipse)
     if not best.state.near(profiled, _SHARP):
         mean, error = _profile(frame, best.state)
-    while len(rings) and not (standing := _stand(mean, error, rings, 0.14, 1.0)).all():
+    while len(rings) and not (standing := _stand(mean, error, rings, 0.14, 1.0, fitted=len(rings))).all():
         # What leant on one that fell must stand alone.
         rings = rings[standing]
     if len(rings) < 1 + every:
@@ -369,7 +386,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
         quality = float(np.sum(outcome[:, 3] ** 2))
         if quality > best[0]:
             best = quality, solution, outcome, frame
-        if quality > _CLEAR:
+        if quality > _CLEAR and _chi2(solution) < _CALM:
             break
     _, solution, outcome, frame = best
     if solution is None:
@@ -446,7 +463,7 @@ def _doubt(solution):
     chi2 = _chi2(solution)
     if even[best] < (_WHOLE if chi2 > _CALM else _EVEN):
         return f"what looks like one fills {100 * even[best]:.0f} % of the azimuth only; spots of a single crystal?"
-    weights, there = _seen(solution)
+    weights, there = _seen(solution, solution.agreement)
     used = (weights > 0.3).sum()
     if used < _AGREED * there.sum():
         return f"only {used} of the {there.sum()} parts of what looks like one agree; spots of a single crystal?"
@@ -474,8 +491,11 @@ def _roughness(solution):
     return solution.noise[3] / (inside.sum() / max(calm.sum(), 1) + 1e-300)
 
 
-def _seen(solution):
-    """Weight of each sector of the azimuth, and where at least half of a ring's pixels are; both the best over the rings."""
+def _seen(solution, by_group):
+    """Weight of each sector of the azimuth, and where at least half of a ring's pixels are; both the best over the rings.
+
+    `by_group` are the weights in each group of rings.
+    """
     state, (first, lo, step, ring_first, _) = solution.state, solution.plan
     n_sectors = len(solution.angles)
     usable = np.where(np.isfinite(solution.table[..., 1]), solution.table[..., 0], 0)
@@ -486,7 +506,7 @@ def _seen(solution):
             crest = np.abs(places - state.radii[k]) < 1.5 * state.widths[k]
             pixels = usable[:, first[g]:first[g + 1]][:, crest].sum(axis=1)
             visible = pixels > 0.5 * crest.sum() * step[g] * state.radii[k] * 2 * math.pi / n_sectors
-            weights, there = np.maximum(weights, np.where(visible, solution.weights[g], 0)), there | visible
+            weights, there = np.maximum(weights, np.where(visible, by_group[g], 0)), there | visible
     return weights, there
 
 
@@ -509,7 +529,7 @@ def _result(solution, factor, radius):
     r_var = float(variance[4 + reference, 4 + reference])
     a_var = grow ** 2 * (r_var + r * r * strain_var + 2 * r * cross)
     b_var = (r_var + r * r * strain_var - 2 * r * cross) / grow ** 2
-    weights, _ = _seen(solution)
+    weights, _ = _seen(solution, solution.weights)
     return RingFit(
         cx=float(state.center[0]), cy=float(state.center[1]), a=r * grow, b=r / grow,
         angle=0.5 * math.atan2(state.strain[1], state.strain[0]) if size > 0 else 0.0,

@@ -13,6 +13,7 @@ Common parameters with N rings:    d1, d2, e1, e2, radii (N), widths (N), amplit
 import numpy as np
 
 from edfast.kernels._jit import jit
+from edfast.kernels.spots import shift_by_spots
 
 TRIM = 0.2              # share of the sectors that is left out at either end
 REACH = 5.0             # a ring is taken as zero beyond so many widths
@@ -24,7 +25,10 @@ HOLD_TURNS = 7          # from here on noise and weights of the sectors stay: wh
 HOPELESS = 1e4        # a squared step as long as this after HOLD_TURNS will not settle
 STIFF = 1e12            # how much more than the data an infinite precision ties a deviation down
 LEVERAGE = 3.0          # times as much as the middle one of its sectors may one sector tell of a ring
+ROUGH = 2.0             # times as much as usual may the cells of a sector scatter
+SPOT_DOUBT = 0.4        # share of the shift by a spot that is not trusted
 OUTLIER = 6.0           # standard deviations from where on a cell loses weight
+CLIP = 25 / 0.455       # squared scatter of the sectors that counts at most, in its median
 PRIOR_STRAIN = 0.1      # standard deviations of the weak priors that keep an undetermined fit finite
 PRIOR_WIDTH = 0.35      # relative to the start value, as is
 PRIOR_RADIUS = 1.0      # in start widths
@@ -91,30 +95,31 @@ def sector_columns(x, half, middle, radii, widths, degree, strengths, signal, f)
 
 
 @jit(fastmath=True)
-def weigh_cells(count, value, expected, noise, weights, stats):
+def weigh_cells(count, value, expected, noise, spread, weights, stats):
     """Weights of cells: their number over the variance noise[0] + noise[1] * expected, at least noise[2]; outliers less.
 
     stats += (weighted sums for a line through squared residuals against signal, number, chi2, variances).
     """
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
     for i in range(count.shape[0]):
-        variance = max(noise[0] + noise[1] * expected[i], noise[2])
+        usual = max(noise[0] + noise[1] * expected[i], noise[2])
+        variance = spread * usual
         off = abs(value[i] - expected[i])
         # A single count in a faint cell is no outlier, however small its variance: noise[1] is the size of one count.
-        rest, usual = off * count[i], OUTLIER * (np.sqrt(count[i] * variance) + noise[1])
-        share = usual / rest if rest > usual else 1.0
+        rest, most = off * count[i], OUTLIER * (np.sqrt(count[i] * variance) + noise[1])
+        share = most / rest if rest > most else 1.0
         weights[i] = count[i] / variance * share * share
         used = 1.0 if count[i] > 0.0 else 0.0
         z = min(off * rest, 16 * variance)
-        q = used / ((variance + noise[3]) * (variance + noise[3]))
+        q = used / ((usual + noise[3]) * (usual + noise[3])) / spread
         s0 += q
         s1 += q * expected[i]
         s2 += q * expected[i] * expected[i]
-        s3 += q * z
-        s4 += q * expected[i] * z
+        s3 += q * z / spread
+        s4 += q * expected[i] * z / spread
         s5 += used
         s6 += z / variance
-        s7 += used * variance
+        s7 += used * usual
     stats += np.array([s0, s1, s2, s3, s4, s5, s6, s7])
 
 
@@ -134,7 +139,8 @@ def weighted_products(f, weights, m, scaled, matrix):
 
 
 @jit
-def sector_equations(count, value, x, half, middle, radii, widths, degree, strengths, signal, noise, matrix, stats, f):
+def sector_equations(count, value, x, half, middle, radii, widths, degree, strengths, signal, noise, spread, matrix, stats,
+                     f):
     """Weighted normal equations of one sector and group, in the upper triangle of `matrix`; columns as in sector_columns.
 
     The present signal gives the variances and residuals, from which `stats` is fed as in weigh_cells; `f` is working space.
@@ -142,7 +148,7 @@ def sector_equations(count, value, x, half, middle, radii, widths, degree, stren
     m = 3 * radii.shape[0] + 1 + degree
     sector_columns(x, half, middle, radii, widths, degree, strengths, signal, f)
     f[m] = value
-    weigh_cells(count, value, f[m + 1], noise, f[m + 2], stats)
+    weigh_cells(count, value, f[m + 1], noise, spread, f[m + 2], stats)
     weighted_products(f, f[m + 2], m, f[m + 1], matrix)
 
 
@@ -299,11 +305,13 @@ def scatter_precision(values, variances, angles):
         return 0.0
     mean /= number
     typical = noise / number
+    # Few cells may miss by any amount: a sector counts up to five times the usual.
+    most = CLIP * np.median((values - mean)[variances < np.inf] ** 2 / variances[variances < np.inf])
     excess = c = s = 0.0
     for j in range(values.shape[0]):
         if variances[j] < np.inf:
             rest = values[j] - mean
-            excess += (rest * rest / variances[j] - 1) * typical / noise
+            excess += (min(rest * rest / variances[j], most) - 1) * typical / noise
             c += 2 * rest * np.cos(angles[j]) / variances[j] / number
             s += 2 * rest * np.sin(angles[j]) / variances[j] / number
     # Half a standard deviation of the estimate is added: to tie down too much costs more than to leave some freedom.
@@ -398,8 +406,8 @@ def noise_line(stats, noise):
 
 
 @jit
-def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, strengths, signal,
-              precision, noise, weights, store, total, stats):
+def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, shifts, strengths,
+              signal, precision, noise, spreads, roughness, weights, store, total, stats):
     """Equations of all sectors and groups at the present parameters, summed into those of the common parameters."""
     total[:] = 0.0
     stats[:] = 0.0
@@ -415,10 +423,12 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
             h = harmonics[:, j]
             for k in range(n):
                 stretched = radii[k0 + k] * (1 + geometry[2] * h[2] + geometry[3] * h[3])
-                here[k] = stretched + geometry[0] * h[0] + geometry[1] * h[1]
+                here[k] = stretched + geometry[0] * h[0] + geometry[1] * h[1] + shifts[k0 + k, j]
+            chi2, number = stats[6], stats[5]
             sector_equations(cells[0, j][bins], cells[1, j][bins], cells[2, j][bins], half, lo[g] + half, here[:n],
-                             widths[k0:k0 + n], degree, strengths[k0:k0 + n, j], signal[g, :, j], noise, matrices[j], stats,
-                             columns)
+                             widths[k0:k0 + n], degree, strengths[k0:k0 + n, j], signal[g, :, j], noise, spreads[g, j],
+                             matrices[j], stats, columns)
+            roughness[g, j] = spreads[g, j] * (stats[6] - chi2) / max(stats[5] - number, 1.0)
         complete(matrices, n, degree, precision[g], full)
         eliminate_each(full, n + 2, np.empty(harmonics.shape[1]), np.empty(harmonics.shape[1]))
         add_group(full, harmonics, k0, n, radii, back_first[g], weights[g], total)
@@ -503,6 +513,12 @@ def _free_mean(ring_first, signal, variances):
 
 
 @jit
+def tells(information):
+    """Which sectors tell of a ring at all: where it cannot be seen there is no information, or next to none."""
+    return information > 0.03 * information.mean()
+
+
+@jit
 def _reweigh(scores, information, weights):
     """Down-weigh sectors that contradict the common solution: spots, shadows, what a stop leaves of a ring.
 
@@ -510,12 +526,34 @@ def _reweigh(scores, information, weights):
     """
     scale = np.sqrt(max(np.median(scores * scores) / 0.455, 1.0))
     for g in range(weights.shape[0]):
-        most = LEVERAGE * np.median(information[g])
+        telling = tells(information[g])
+        most = LEVERAGE * np.median(information[g][telling]) if telling.any() else 0.0
         for j in range(weights.shape[1]):
             z = abs(scores[g, j]) / scale
             weights[g, j] = 1.0 if z < 3.0 else 9.0 / (z * z) if z < 6.0 else 0.0
             if information[g, j] > most > 0.0:
                 weights[g, j] *= most / information[g, j]
+
+
+@jit
+def _calm(roughness, information, spreads):
+    """How much more than is usual the cells of each sector scatter, where it is plainly more: spots that lie across them."""
+    for g in range(spreads.shape[0]):
+        usual = np.median(roughness[g][tells(information[g])])
+        for j in range(spreads.shape[1]):
+            spreads[g, j] = roughness[g, j] / usual if roughness[g, j] > ROUGH * usual > 0.0 else 1.0
+
+
+@jit
+def _allow_for_spots(ring_first, radii, widths, signal, variances, information, trust, shifts):
+    """Shifts of each ring by spots, and the trust in sectors: the less, the more depends on a shift."""
+    trust[:] = 1.0
+    for g in range(trust.shape[0]):
+        seen = tells(information[g])
+        for k in range(ring_first[g], ring_first[g + 1]):
+            shift_by_spots(signal[g, k - ring_first[g]], variances[g, k - ring_first[g]], seen, radii[k], widths[k], shifts[k])
+            for j in range(trust.shape[1]):
+                trust[g, j] /= 1 + (SPOT_DOUBT * shifts[k, j]) ** 2 * information[g, j]
 
 
 @jit
@@ -528,19 +566,20 @@ def _against(last, theta, total):
 
 
 @jit
-def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spans, noise, signal,
-              enough, precision, variances, weights, scores, store, total, covariance):
+def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spots, spans, noise,
+              signal, enough, precision, variances, weights, trust, scores, store, total, covariance):
     """Gauss-Newton fit of all rings, until it has settled or is hopeless.
 
     radii, widths, geometry, noise, signal ... are start values and results; `spans` are the ranges of the signal, with which
-    the curvature of each group's background is kept in bounds. A squared step below `enough`, in standard
-    deviations, is the last.
+    the curvature of each group's background is kept in bounds. `spots` on the rings are allowed for, or not. A
+    squared step below `enough`, in standard deviations, is the last.
 
     Returns (turns taken, squared last step in standard deviations, chi2 per degree of freedom of the cells).
     """
     n, size, n_sectors = radii.shape[0], total.shape[0], angles.shape[0]
-    theta, stats, strengths = np.zeros(size), np.zeros(8), np.empty((n, n_sectors))
+    theta, stats, strengths, shifts = np.zeros(size), np.zeros(8), np.empty((n, n_sectors)), np.zeros((n, n_sectors))
     harmonics, information = np.ones((5, n_sectors)), np.zeros(scores.shape)
+    spreads, roughness = np.ones(scores.shape), np.ones(scores.shape)
     for j in range(n_sectors):
         harmonics[0, j], harmonics[1, j] = np.cos(angles[j]), np.sin(angles[j])
         harmonics[2, j], harmonics[3, j] = np.cos(2 * angles[j]), np.sin(2 * angles[j])
@@ -556,8 +595,8 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
     while turn < MAX_TURNS:
         if turn <= EVEN_TURNS:
             precision[:] = np.inf if turn < EVEN_TURNS else 0.0
-        _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, strengths,
-                  signal, precision, noise, weights, store, total, stats)
+        _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, shifts,
+                  strengths, signal, precision, noise, spreads, roughness, weights * trust, store, total, stats)
         gain = _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_first, degrees, theta)
         if turn > 0:
             free = max(stats[5] - n_sectors * (n + 2 * lo.shape[0]) - size, 0.2 * stats[5], 1.0)
@@ -584,6 +623,9 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
             _free_mean(ring_first, signal, variances)
         if 1 < turn < HOLD_TURNS:
             _reweigh(scores, information, weights)
+            if spots:
+                _calm(roughness, information, spreads)
+                _allow_for_spots(ring_first, radii, widths, signal, variances, information, trust, shifts)
         geometry += theta[:4]
         radii += theta[4:4 + n]
         widths += theta[4 + n:4 + 2 * n]

@@ -26,6 +26,7 @@ from edfast.kernels.rings import (
     invert,
     noise_line,
     residual_scores,
+    tells,
     variances_each,
 )
 
@@ -354,7 +355,8 @@ def reweigh(scores, information, weights):
     """Down-weigh sectors that contradict the common solution (spots, shadows), or that tell much more than the others."""
     scale = np.sqrt(max(np.median(scores * scores) / 0.455, 1.0))
     for g in range(weights.shape[0]):
-        most = LEVERAGE * np.median(information[g])
+        telling = tells(information[g])
+        most = LEVERAGE * np.median(information[g][telling]) if telling.any() else 0.0
         for j in range(weights.shape[1]):
             z = abs(scores[g, j]) / scale
             weights[g, j] = 1.0 if z < 3.0 else 9.0 / (z * z) if z < 6.0 else 0.0

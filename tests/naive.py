@@ -125,7 +125,8 @@ def scatter_precision(values, variances, angles):
     weights = 1 / variances
     rest = values - np.average(values, weights=weights)
     typical = len(values) / weights.sum()
-    spread = np.mean(rest ** 2 * weights - 1) * typical + 0.5 * typical * np.sqrt(2 / len(values))
+    square = np.minimum(rest ** 2 * weights, 25 * np.median(rest ** 2 * weights) / 0.455)
+    spread = np.mean(square - 1) * typical + 0.5 * typical * np.sqrt(2 / len(values))
     c, s = (2 * np.average(rest * wave(angles), weights=weights) for wave in (np.cos, np.sin))
     harmonic = (c * c + s * s) / 2
     if harmonic > 8 * typical / len(values):

@@ -130,31 +130,33 @@ def test_gaussian():
 def test_sector_equations(n, degree):
     rng = np.random.default_rng(10 + n)
     cells, lo, step, half, radii, widths, signal = sector(rng, n, degree)
-    noise, m = np.array([2.0, 1.5, 1.0, 50.0]), 3 * n + 1 + degree
+    noise, m, spread = np.array([2.0, 1.5, 1.0, 50.0]), 3 * n + 1 + degree, 1.7
     cells[20, :2] = 4, 4 * 500  # an outlier, which must lose weight
     columns, number = naive.sector_columns(cells, lo, step, half, radii, widths, degree, signal[:n], signal, rings.REACH)
     value, expected = columns[m], columns[m + 1]
-    variance = np.maximum(noise[0] + noise[1] * expected, noise[2])
+    usual_variance = np.maximum(noise[0] + noise[1] * expected, noise[2])
+    variance = spread * usual_variance
     rest, usual = abs(value - expected) * number, rings.OUTLIER * (np.sqrt(number * variance) + noise[1])
     weights = number / variance * np.where(rest > usual, (usual / np.maximum(rest, 1e-9)) ** 2, 1)
     matrix, stats_, f = np.empty((m + n + 2, m + n + 4)), np.zeros(8), np.empty((4 * n + 5 + degree, len(cells)))
     rings.sector_equations(*gathered(cells, lo, step), half, lo + half, radii, widths, degree, signal[:n].copy(), signal,
-                           noise, matrix, stats_, f)
+                           noise, spread, matrix, stats_, f)
     assert (rest > usual).any()
     whole = (columns[:m] * weights) @ columns[:m + 1].T
     for p in range(m):
         np.testing.assert_allclose(matrix[p, p:m + 1], whole[p, p:], rtol=1e-5, atol=1e-5 * abs(whole).max())
-    squares = np.minimum((value - expected) ** 2 * number, 16 * variance)
-    q = 1 / (variance + noise[3]) ** 2
+    squares = np.minimum((value - expected) ** 2 * number, 16 * variance) / spread
+    q = 1 / (usual_variance + noise[3]) ** 2 / spread
     ones = np.ones_like(q)
-    sums = [q, q * expected, q * expected ** 2, q * squares, q * expected * squares, ones, squares / variance, variance]
+    sums = [q, q * expected, q * expected ** 2, q * squares, q * expected * squares, ones, squares / usual_variance,
+            usual_variance]
     np.testing.assert_allclose(stats_, np.sum(sums, axis=1), rtol=1e-7)
 
 
 def test_empty_cells_weigh_nothing_where_the_noise_does_not_grow():
     weights, stats_ = np.empty(3), np.zeros(8)
     rings.weigh_cells(np.array([0.0, 4.0, 0.0]), np.array([0.0, 9.0, 0.0]), np.full(3, 8.0), np.array([2.0, 0.0, 1.0, 2.0]),
-                      weights, stats_)
+                      1.0, weights, stats_)
     np.testing.assert_array_equal(weights, [0, 2, 0])
     assert np.isfinite(stats_).all()
 

@@ -157,6 +157,21 @@ def test_every_dtype(dtype):
     assert math.dist(fit.center, fit_ring(image).center) < 0.1 * fit.center_err
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_bright_spots_do_not_pull(seed):
+    look = {"radii": [53.0], "widths": 6.0, "amplitudes": 460.0, "background": 100.0, "spots": 5}
+    image, truth = simulate(seed, **look)
+    assert_right(fit_ring(image), truth.center, 0.06)
+
+
+def test_a_ring_of_which_less_than_half_is_in_the_frame_counts():
+    look = {"shape": (256, 256), "center": (50.6, 134.1), "radii": (59.2, 146.2), "widths": 2.6, "amplitudes": (300.0, 300.0)}
+    image, truth = simulate(2, **look)
+    fit = fit_ring(image)
+    assert fit.n_rings == 2
+    assert_right(fit, truth.center, 0.03)
+
+
 def test_same_result_from_every_kind_of_array(tmp_path):
     image, _ = simulate(10)
     expected = fit_ring(image)
