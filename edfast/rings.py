@@ -135,7 +135,7 @@ def _fit(frame, state, ellipse, final):
     if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
         raise RingNotFoundError("no usable pixels where rings were looked for")
     rings.start_values(table, first, lo, step, ring_first, state.radii, signal, noise, spans)
-    radii, widths, geometry, covariance = state.radii.copy(), state.widths.copy(), np.zeros(4), np.zeros((size, size))
+    radii, widths, geometry, covariance = state.radii.copy(), state.widths.copy(), np.zeros(4), np.zeros((4 + 3 * n,) * 2)
     weights, trust, scores = np.ones((3, groups, n_sectors))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(

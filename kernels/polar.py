@@ -148,24 +148,28 @@ def screen_cells(table):
     counts of a faint pattern from passing for damage.
     """
     n_sectors, n_bins = table.shape[0], table.shape[1]
-    noise, level = np.zeros(n_bins), np.zeros(n_bins)
+    noise, level = np.zeros((2, n_bins))
+    free, squares, values = np.empty((3, n_sectors))
     for i in range(n_bins):
-        cut = np.inf
+        used = 0
+        for j in range(n_sectors):
+            n = table[j, i, 0]
+            if n >= 2.0 and table[j, i, 3] < np.inf:
+                free[used], values[used] = n - 1, table[j, i, 1] * (n - 1) / n
+                squares[used] = table[j, i, 3] - table[j, i, 1] ** 2 / n
+                used += 1
+        cut, before = np.inf, -1.0
         for _ in range(8):
             total = number = value = 0.0
-            for j in range(n_sectors):
-                n = table[j, i, 0]
-                if n < 2.0 or not table[j, i, 3] < np.inf:
-                    continue
-                square = table[j, i, 3] - table[j, i, 1] ** 2 / n
-                if square <= cut * (n - 1):
-                    total += square
-                    number += n - 1
-                    value += table[j, i, 1] * (n - 1) / n
-            if number == 0.0:
+            for j in range(used):
+                if squares[j] <= cut * free[j]:
+                    total += squares[j]
+                    number += free[j]
+                    value += values[j]
+            if number == 0.0 or number == before:
                 break
             noise[i], level[i] = total / number, value / number
-            cut = 3 * noise[i]
+            cut, before = 3 * noise[i], number
     bottom = level.min()
     weight = slope = 0.0
     for i in range(n_bins):

@@ -206,26 +206,31 @@ def back_substitute(matrix, n, x):
         x[p] = s / matrix[p, p] if matrix[p, p] > 0.0 else 0.0
 
 
-@jit
+@jit(fastmath=True)
 def invert(matrix, out):
-    """Inverse of symmetric equations (m, m + 2) that `eliminate` has treated completely; dropped unknowns get zero."""
+    """First rows and columns of the inverse of symmetric equations (m, m + 2) that `eliminate` has treated completely.
+
+    As many as `out` has. Dropped unknowns get zero.
+    """
     m = matrix.shape[0]
-    x = np.empty(m)
-    for k in range(m):
+    x, inverse, upper = np.empty(m), np.empty(m), np.empty((m, m))
+    for p in range(m):
+        inverse[p] = 1 / matrix[p, p] if matrix[p, p] > 0.0 else 0.0
+        for q in range(p + 1, m):
+            upper[p, q] = matrix[p, q] * inverse[p]
+    for k in range(out.shape[0]):
         x[:] = 0.0
-        x[k] = 1.0 if matrix[k, k] > 0.0 else 0.0
-        for p in range(m):
-            if matrix[p, p] > 0.0:
-                for q in range(p + 1, m):
-                    x[q] -= matrix[p, q] / matrix[p, p] * x[p]
-                x[p] /= matrix[p, p]
-            else:
-                x[p] = 0.0
+        x[k] = 1.0
+        for p in range(k, m):
+            row, value = upper[p], x[p]
+            for q in range(p + 1, m):
+                x[q] -= row[q] * value
         for p in range(m - 1, -1, -1):
-            if matrix[p, p] > 0.0:
-                for q in range(p + 1, m):
-                    x[p] -= matrix[p, q] / matrix[p, p] * x[q]
-        out[:, k] = x
+            row, value = upper[p], x[p] * inverse[p]
+            for q in range(p + 1, m):
+                value -= row[q] * x[q]
+            x[p] = value
+        out[:, k] = x[:out.shape[0]]
 
 
 @jit(fastmath=True)
