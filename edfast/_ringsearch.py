@@ -1,5 +1,6 @@
 """Where a ring pattern is, without any guess: the rough centre that the fit in `edfast.rings` starts from, and the shadows."""
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ from .kernels._bands import in_bands
 _PEAKS = 4          # candidates that each method may name
 _CLIMBS = 3, 6       # how many of them are improved: at first, and once shadows count as pattern
 _QUICK = 128        # the same for a quick look
+_PENUMBRA = 2.5     # by so much a shadow is wider than where it is plainly dark [pixel]
 _COARSE = 160       # longest side of the small image that is searched [blocks]
 
 
@@ -95,8 +97,8 @@ class Search:
         # So much shadow is no beam stop, but a dark background.
         return flags if flags.mean() < 0.5 else np.zeros_like(flags)
 
-    def stop(self, x, y):
-        """What is dark for its distance from a known centre (x, y): uint8."""
+    def stop(self, x, y, size):
+        """What is dark for its distance from a known centre (x, y), and its penumbra: uint8. A block is `size` pixels wide."""
         profile = np.empty(len(self._sums))
         coarse.radial_quantile(self.means, self.usable, x, y, 0.65, 8, profile)
         known = np.flatnonzero(np.isfinite(profile))
@@ -115,7 +117,7 @@ class Search:
         distance = np.hypot(np.arange(height)[:, None] - y, np.arange(width) - x)
         distance = np.minimum(distance + 0.5, len(expected) - 1).astype(int)
         level = _smooth(self.means, self.usable, self._reach) - self.dark
-        least, grow = max(6, int(0.0003 * level.size)), 1 + self._reach // 2
+        least, grow = max(6, int(0.0003 * level.size)), max(1 + self._reach // 2, math.ceil(_PENUMBRA / size))
         shadow = _clean(self._darker(level, expected[distance]), least, grow)
         if shadow.any() and inner:
             expected[:inner] = expected[inner:inner + 3].min()

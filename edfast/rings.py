@@ -378,12 +378,12 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     for start, every in _attempts(starts):
         if every and best[1] is not None:
             break
-        frame = _Frame(middle, hidden, search.stop(*start), size)
+        frame = _Frame(middle, hidden, search.stop(*start, factor * size), size)
         solution, outcome = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse, every)
         if solution is None or (doubt := _doubt(solution)):
             reason = outcome if solution is None else doubt
             continue
-        quality = float(np.sum(outcome[:, 3] ** 2))
+        quality = float(np.sum(outcome[:, 3] ** 2)) / max(_chi2(solution), 1.0)
         if quality > best[0]:
             best = quality, solution, outcome, frame
         if quality > _CLEAR and _chi2(solution) < _CALM:

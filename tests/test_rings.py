@@ -172,6 +172,15 @@ def test_a_ring_of_which_less_than_half_is_in_the_frame_counts():
     assert_right(fit, truth.center, 0.03)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_penumbra_of_a_stop_does_not_pull(seed):
+    stop = BeamStop(11.5, direction=0.9, width=5.8, center=(37.9, 39.7), edge=1.7)
+    look = {"shape": (96, 80), "center": (35.1, 42.2), "radii": [15.9], "widths": 1.12, "amplitudes": 250.0,
+            "background": 110.0, "background_decay": 16.4, "beamstop": stop}
+    image, truth = simulate(seed, **look)
+    assert_right(fit_ring(image), truth.center, 0.06)
+
+
 def test_same_result_from_every_kind_of_array(tmp_path):
     image, _ = simulate(10)
     expected = fit_ring(image)
