@@ -11,7 +11,7 @@ from .kernels._bands import in_bands
 _PEAKS = 4          # candidates that each method may name
 _CLIMBS = 3, 6       # how many of them are improved: at first, and once shadows count as pattern
 _QUICK = 128        # the same for a quick look
-_PENUMBRA = 2.5     # by so much a shadow is wider than where it is plainly dark [pixel]
+_PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 _COARSE = 160       # longest side of the small image that is searched [blocks]
 
 

@@ -1,8 +1,8 @@
 """The centre of a ring pattern, known to the limit of the counts.
 
 All concentric rings are fitted together: centre, ellipticity, radii and widths are common, height and background belong to
-each sector of the azimuth. Beam stop, spots, hot pixels and gaps are left out by what they do to the sectors, and the errors
-come from the noise that the image itself shows.
+each sector of the azimuth. Beam stop, hot pixels and gaps are left out by what they do to the sectors; bright spots on a ring,
+taken to be round and as wide as the ring, are allowed for. The errors come from the noise that the image itself shows.
 """
 
 import itertools
