@@ -97,7 +97,7 @@ class Search:
         # So much shadow is no beam stop, but a dark background.
         return flags if flags.mean() < 0.5 else np.zeros_like(flags)
 
-    def stop(self, x, y, size):
+    def stop(self, x, y, *, size):
         """What is dark for its distance from a known centre (x, y), and its penumbra: uint8. A block is `size` pixels wide."""
         profile = np.empty(len(self._sums))
         coarse.radial_quantile(self.means, self.usable, x, y, 0.65, 8, profile)

@@ -378,7 +378,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     for start, every in _attempts(starts):
         if every and best[1] is not None:
             break
-        frame = _Frame(middle, hidden, search.stop(*start, factor * size), size)
+        frame = _Frame(middle, hidden, search.stop(*start, size=factor * size), size)
         solution, outcome = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse, every)
         if solution is None or (doubt := _doubt(solution)):
             reason = outcome if solution is None else doubt

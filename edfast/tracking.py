@@ -255,7 +255,7 @@ def _bad_pixels(frame, mask, center):
     bad = _ringsearch.without_dead_pixels(frame, bad)
     size, means, share = _ringsearch.blocks(frame, bad, _ringsearch._COARSE)
     search = _ringsearch.Search(means, share)
-    shade = search.stop(*((v + 0.5) / size - 0.5 for v in center), size)
+    shade = search.stop(*((v + 0.5) / size - 0.5 for v in center), size=size)
     broken = None if frame.dtype.kind != "f" else ~np.isfinite(frame)
     if not bad.size and not shade.any() and (broken is None or not broken.any()):
         return bad

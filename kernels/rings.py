@@ -576,8 +576,8 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
     """Gauss-Newton fit of all rings, until it has settled or is hopeless.
 
     radii, widths, geometry, noise, signal ... are start values and results; `spans` are the ranges of the signal, with which
-    the curvature of each group's background is kept in bounds. `spots` on the rings are allowed for, or not. A
-    squared step below `enough`, in standard deviations, is the last.
+    the curvature of each group's background is kept in bounds. `spots` on the rings are allowed for, or not. A squared step
+    below `enough`, in standard deviations, is the last.
 
     Returns (turns taken, squared last step in standard deviations, chi2 per degree of freedom of the cells).
     """
