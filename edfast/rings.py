@@ -383,10 +383,11 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
         if solution is None or (doubt := _doubt(solution)):
             reason = outcome if solution is None else doubt
             continue
-        quality = float(np.sum(outcome[:, 3] ** 2)) / max(_chi2(solution), 1.0)
+        chi2 = _chi2(solution)
+        quality = float(np.sum(outcome[:, 3] ** 2)) / max(chi2, 1.0)
         if quality > best[0]:
             best = quality, solution, outcome, frame
-        if quality > _CLEAR and _chi2(solution) < _CALM:
+        if quality > _CLEAR and chi2 < _CALM:
             break
     _, solution, outcome, frame = best
     if solution is None:

@@ -181,8 +181,6 @@ def screen_cells(table):
     for i in range(n_bins):
         for j in range(n_sectors):
             n, total = table[j, i, 0], table[j, i, 1]
-            if n < 1.0:
-                continue
             if n < 2.0:
                 continue
             above = max(total / n - level[i], 0.0)

@@ -311,10 +311,11 @@ def scatter_precision(values, variances, angles):
     mean /= number
     typical = noise / number
     # Few cells may miss by any amount: a sector counts up to five times the usual.
-    most = CLIP * np.median((values - mean)[variances < np.inf] ** 2 / variances[variances < np.inf])
+    known = variances < np.inf
+    most = CLIP * np.median((values[known] - mean) ** 2 / variances[known])
     excess = c = s = 0.0
     for j in range(values.shape[0]):
-        if variances[j] < np.inf:
+        if known[j]:
             rest = values[j] - mean
             excess += (min(rest * rest / variances[j], most) - 1) * typical / noise
             c += 2 * rest * np.cos(angles[j]) / variances[j] / number
@@ -524,6 +525,13 @@ def tells(information):
 
 
 @jit
+def most_information(information):
+    """How much one sector may tell of a ring, by what the middle one tells of those that tell of it at all; 0 without any."""
+    telling = tells(information)
+    return LEVERAGE * np.median(information[telling]) if telling.any() else 0.0
+
+
+@jit
 def _reweigh(scores, information, weights):
     """Down-weigh sectors that contradict the common solution: spots, shadows, what a stop leaves of a ring.
 
@@ -531,8 +539,7 @@ def _reweigh(scores, information, weights):
     """
     scale = np.sqrt(max(np.median(scores * scores) / 0.455, 1.0))
     for g in range(weights.shape[0]):
-        telling = tells(information[g])
-        most = LEVERAGE * np.median(information[g][telling]) if telling.any() else 0.0
+        most = most_information(information[g])
         for j in range(weights.shape[1]):
             z = abs(scores[g, j]) / scale
             weights[g, j] = 1.0 if z < 3.0 else 9.0 / (z * z) if z < 6.0 else 0.0

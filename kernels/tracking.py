@@ -24,9 +24,9 @@ from edfast.kernels.rings import (
     eliminate_each,
     gaussian,
     invert,
+    most_information,
     noise_line,
     residual_scores,
-    tells,
     variances_each,
 )
 
@@ -34,7 +34,6 @@ MAX_TURNS = 12
 FIRST_ROUNDS = 4        # fits of the first frame, each of which knows what the one before has learned
 ENOUGH = 0.02           # squared step, in standard errors, that is the last
 OUTLIER = 6.0           # standard deviations from where on a cell loses weight
-LEVERAGE = 3.0          # times as much as the middle one of its sectors may one sector tell of a ring
 PRIOR_STRAIN = 0.1      # standard deviations of the weak priors that keep an undetermined fit finite;
 PRIOR_RADIUS, PRIOR_WIDTH = 1.0, 0.35    # in start widths
 SLOWEST = 0.05          # share at least by which a frame changes what has been learned
@@ -355,8 +354,7 @@ def reweigh(scores, information, weights):
     """Down-weigh sectors that contradict the common solution (spots, shadows), or that tell much more than the others."""
     scale = np.sqrt(max(np.median(scores * scores) / 0.455, 1.0))
     for g in range(weights.shape[0]):
-        telling = tells(information[g])
-        most = LEVERAGE * np.median(information[g][telling]) if telling.any() else 0.0
+        most = most_information(information[g])
         for j in range(weights.shape[1]):
             z = abs(scores[g, j]) / scale
             weights[g, j] = 1.0 if z < 3.0 else 9.0 / (z * z) if z < 6.0 else 0.0
