@@ -9,7 +9,8 @@ from .kernels import coarse
 from .kernels._bands import in_bands
 
 _PEAKS = 4          # candidates that each method may name
-_CLIMBS = 3, 6       # how many of them are improved: at first, and once shadows count as pattern
+_CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of all, and once shadows count as pattern
+_SAMPLE = 4096      # values that tell a median or a quantile well enough
 _QUICK = 128        # the same for a quick look
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 _COARSE = 160       # longest side of the small image that is searched [blocks]
@@ -61,6 +62,12 @@ def _smooth(values, weights, radius):
     return out
 
 
+def _sample(weights):
+    """Places, counted row by row, of some of the blocks that have a weight: enough to tell a quantile."""
+    places = np.flatnonzero(weights > 0)
+    return places[::max(1, places.size // _SAMPLE)]
+
+
 def _clean(flags, least, grow):
     """`flags` without small regions, grown by `grow` blocks: uint8."""
     flags = flags.astype(np.uint8)
@@ -79,14 +86,14 @@ class Search:
         if self.empty:
             return
         self._sums, self._numbers = np.empty((2, int(np.hypot(*means.shape)) + 2))
-        seen, around = self.usable > 0, _smooth(means, self.usable, 4)
-        self._noise = np.median(np.abs(means - around)[seen]) / 0.6745
-        self.dark = np.quantile(around[seen], 0.01)
+        seen, around = _sample(self.usable), _smooth(means, self.usable, 4)
+        self._noise = np.median(np.abs(np.take(means, seen) - np.take(around, seen))) / 0.6745
+        self.dark = np.quantile(np.take(around, seen), 0.01)
         # So far must be averaged that a shadow is told from the noise; the second time from the dark level itself.
         for _ in range(2):
-            self._typical = max(np.median(around[seen]) - self.dark, 1e-3 * self._noise)
+            self._typical = max(np.median(np.take(around, seen)) - self.dark, 1e-3 * self._noise)
             self._reach = int(np.clip(np.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0, 3))
-            self.dark = np.quantile(_smooth(means, self.usable, min(self._reach, 2))[seen], 0.01)
+            self.dark = np.quantile(np.take(_smooth(means, self.usable, min(self._reach, 2)), seen), 0.01)
 
     def shadows(self):
         """Dark regions beside bright ones, taken for a beam stop as long as no centre is known: uint8."""
@@ -131,10 +138,10 @@ class Search:
     def contrast(self, weights, reach):
         """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""
         around = _smooth(self.means, weights, reach)
-        seen = weights > 0
-        signal = np.maximum(around - self.dark, 0)
-        values = np.where(seen, (self.means - around) / np.sqrt(signal + 0.05 * np.median(signal[seen]) + 1e-300), 0)
-        limit = 4 * np.median(np.abs(values[seen]))
+        seen, signal = _sample(weights), np.maximum(around - self.dark, 0)
+        usual = np.sqrt(signal + 0.05 * np.median(np.take(signal, seen)) + 1e-300)
+        values = np.where(weights > 0, (self.means - around) / usual, 0)
+        limit = 4 * np.median(np.abs(np.take(values, seen)))
         return np.clip(values, -limit, limit) if limit > 0 else np.sign(values)
 
     def score(self, contrast, weights, x, y):
@@ -168,20 +175,26 @@ class Search:
         contrast, open_ = self.lit
         return self.climb(contrast, open_, self.score(contrast, open_, x, y), x, y, step=2.0)[1:]
 
+    def _proposals(self, contrast, open_):
+        """Places (x, y) where the centre may be, as the different methods find them, the quickest first."""
+        yield by_slopes(contrast, open_)
+        yield by_symmetry(contrast, open_)
+        # What was taken for shadows may be the pattern.
+        yield by_slopes(self.contrast(self.usable, 8), self.usable)
+
     def centers(self):
         """Candidates (x, y) in blocks, the most promising first; each is looked for when it is asked for."""
         contrast, open_ = self.lit
-        starts = by_slopes(contrast, open_) + by_symmetry(contrast, open_)
         given: list = []
-        for most in _CLIMBS:
+        starts: list = []
+        for most, found in zip(_CLIMBS, self._proposals(contrast, open_), strict=True):
+            starts = [start[1:] for start in starts] + found
             starts = [(self.score(contrast, open_, x, y), x, y) for x, y in _apart(starts)]
             for start in sorted(starts, reverse=True)[:most]:
                 _, x, y = self.climb(contrast, open_, *start)
                 if len(_apart([*given, (x, y)])) > len(given):
                     given.append((x, y))
                     yield x, y
-            # What was taken for shadows may be the pattern.
-            starts = by_slopes(self.contrast(self.usable, 8), self.usable) + [start[1:] for start in starts]
 
 
 def nearby_center(image, bad, cx, cy):
@@ -250,6 +263,7 @@ def by_slopes(contrast, weights):
     coarse.slope_tensor(_smooth(contrast, weights, 2), usable, *tensor)
     xx, xy, yy = (_smooth(part, usable, 3) for part in tensor)
     votes = np.empty_like(contrast)
-    coarse.radial_votes(xx, xy, yy, usable, np.median((xx + yy)[usable > 0]), 4.0, votes)
+    clear = np.take(xx + yy, _sample(usable))
+    coarse.radial_votes(xx, xy, yy, usable, np.median(clear), 4.0, votes)
     narrow = _smooth(votes, ones, 1)
     return list(_peaks(narrow - _smooth(narrow, ones, 8), 4, 1.0))
