@@ -34,6 +34,7 @@ _STILL = 0.3        # squared last step, in standard errors, that counts as conv
 _SHARP = 0.1        # widths that a ring may be off in a profile without blurring it
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried
+_BRIGHT = 1e5       # quality from where on a rough fit serves although its rings have moved by as much as their width
 _STRETCHED = 0.15   # strain from where on what was fitted is no ring: an axis ratio of 1.35
 _SPOT = 3.0         # times the typical height beyond which a sector's is that of a spot
 _RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in the root mean square, beyond their errors
@@ -234,7 +235,8 @@ def _settle(frame, state, rings, ellipse, *, final=False):
         if not keep.any():
             return None, "what stands out of the radial profile is no ring around the azimuth"
         rings = np.stack([found.radii, found.widths, solution.typical, sure], axis=1)
-        if keep.all() and found.near(start) and (solution.gain < _STILL or (turn > 0 and not final)):
+        enough = 1.0 if np.sum(sure ** 2) > _BRIGHT and not final else 0.25
+        if keep.all() and found.near(start, enough) and (solution.gain < _STILL or (turn > 0 and not final)):
             return solution, rings
         if keep.all() and turn > 2:
             # Something among the rings is none, and throws the fit about.
