@@ -52,6 +52,7 @@ def ring_height(mean, error, radius, width):
     """(height, its standard error) of a ring in a profile; the error is infinite where the profile does not tell."""
     from .kernels import profile
 
-    out = np.empty(3)
-    profile.fit_bump(mean, 1 / error ** 2, radius - 0.5, width, *np.empty((2, len(mean))), np.empty((4, 5)), out)
-    return out[0], out[1]
+    height, precision = np.empty((2, 1))
+    first = math.floor(radius - 0.5)
+    profile.fit_bumps(mean, 1 / error ** 2, first, radius - 0.5 - first, width, height, precision)
+    return height[0], 1 / math.sqrt(precision[0]) if precision[0] > 0 else math.inf

@@ -29,6 +29,8 @@ _HIGH = 5.0         # and by which their heights must exceed zero, or the somewh
 _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors
+_HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
+_STANDING = 0.14, 1.0   # and of those that were
 _FIRM = 30.0        # standard errors from where on a ring that agrees with one that stands need not stand itself
 _STILL = 0.3        # squared last step, in standard errors, that counts as converged
 _SHARP = 0.1        # widths that a ring may be off in a profile without blurring it
@@ -44,7 +46,7 @@ _TOLD = 0.95        # and the share of all that is told of the centre that is en
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
 _MERGED = 0.6       # rings nearer than this are one,
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
-_WIDE = 1.5         # times the width of the others from where on a ring may be two
+_WIDE = 1.3         # times the width of the others from where on a ring may be two
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get a second chance
 _WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
@@ -184,7 +186,7 @@ def _look_for_rings(mean, error, known, every):
         near = np.abs(rings[:, :1] - known[:, 0]) < _MERGED * (rings[:, 1:2] + known[:, 1])
         rings = rings[~(near & (rings[:, 2:3] < _LEFT * known[:, 2])).any(axis=1)]
     rings = np.concatenate([known, rings])
-    return rings if every else rings[_stand(mean, error, rings, 0.1, 2.0, fitted=len(known))]
+    return rings if every else rings[_stand(mean, error, rings, *_HOPEFUL, fitted=len(known))]
 
 
 def _stand(mean, error, rings, depth, doubt, fitted):
@@ -247,8 +249,8 @@ def _settle(frame, state, rings, ellipse, *, final=False):
     return None, "what stands out of the radial profile does not agree on a centre"
 
 
-def _split(frame, solution, rings, ellipse):
-    """The solution with the widest ring in two, if two explain the image better.
+def _split(frame, solution, rings, ellipse, mean, error):
+    """The solution with the widest ring in two, if two explain the image better and both stand.
 
     It is tried where it is much wider than the others, or alone and not the same all around.
     """
@@ -259,7 +261,9 @@ def _split(frame, solution, rings, ellipse):
     parted, outcome = _settle(frame, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
     if parted is None or len(outcome) <= len(rings) or parted.gain > 1 or parted.noise[3] > solution.noise[3]:
         return solution, rings
-    return parted, outcome
+    both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
+    stand = _stand(mean, error, outcome, *_STANDING, fitted=len(outcome))[both].all()
+    return (parted, outcome) if stand else (solution, rings)
 
 
 def _try(frame, center, ellipse, every):
@@ -293,10 +297,10 @@ def _try(frame, center, ellipse, every):
         best, state, rings = solution, solution.state, outcome
     if best is None:
         return None, why
-    best, rings = _split(frame, best, rings, ellipse)
+    best, rings = _split(frame, best, rings, ellipse, mean, error)
     if not best.state.near(profiled, _SHARP):
         mean, error = _profile(frame, best.state)
-    while len(rings) and not (standing := _stand(mean, error, rings, 0.14, 1.0, fitted=len(rings))).all():
+    while len(rings) and not (standing := _stand(mean, error, rings, *_STANDING, fitted=len(rings))).all():
         # What leant on one that fell must stand alone.
         rings = rings[standing]
     if len(rings) < 1 + every:

@@ -8,6 +8,7 @@ from edfast.kernels._jit import jit
 from edfast.kernels.rings import TRIM, back_substitute, eliminate, gaussian
 
 FOOT = 0.14     # of the height: half as hollow as beside a Gaussian, and on both sides, is no edge
+COARSE = 2.5    # width [bins] up to which bumps are looked for every half bin
 NARROW = 1.0    # bins that a ring is wide at least, in a profile
 CALM = 0.3      # how much of the scatter between sectors counts: texture goes the same way at neighbouring radii
 
@@ -57,60 +58,89 @@ def robust_profile(table, mean, error, coverage):
 
 
 @jit(fastmath=True)
-def fit_bump(mean, weight, place, width, u, shape, a, out):
-    """Gaussian of known place and width on a parabola, weighted least squares: out = height, its error, background there.
+def slide(kernel, values, out):
+    """out[i] = sum over j of kernel[j] * values[i + j]."""
+    out[:] = 0.0
+    n, whole = out.shape[0], kernel.shape[0] // 4 * 4
+    for j in range(0, whole, 4):
+        a, b, c, d = kernel[j], kernel[j + 1], kernel[j + 2], kernel[j + 3]
+        first, second, third, fourth = values[j:j + n], values[j + 1:j + 1 + n], values[j + 2:j + 2 + n], values[j + 3:j + 3 + n]
+        for i in range(n):
+            out[i] += a * first[i] + b * second[i] + c * third[i] + d * fourth[i]
+    for j in range(whole, kernel.shape[0]):
+        a, first = kernel[j], values[j:j + n]
+        for i in range(n):
+            out[i] += a * first[i]
 
-    `weight` is the inverse variance; `u` and `shape` (as long as the profile) and `a` (4, 5) are working space.
+
+@jit(fastmath=True)
+def solve_bumps(sums, heights, precisions):
+    """Height and its inverse variance from the weighted sums of `fit_bumps`, place by place; 0 where they do not tell."""
+    for i in range(heights.shape[0]):
+        tt, t, tu, tuu = sums[0, i], sums[1, i], sums[2, i], sums[3, i]
+        one, u, uu, uuu, uuuu = sums[4, i], sums[5, i], sums[6, i], sums[7, i], sums[8, i]
+        tv, v, uv, uuv, vv, number = sums[9, i], sums[10, i], sums[11, i], sums[12, i], sums[13, i], sums[14, i]
+        least = 1e-12 * one + 1e-300
+        known = uuuu > least
+        inverse = 1 / (uuuu if known else 1.0)
+        by_t, by_one, by_u = tuu * inverse, uu * inverse, uuu * inverse
+        tt, t, tu, tv = tt - by_t * tuu, t - by_t * uu, tu - by_t * uuu, tv - by_t * uuv
+        one, u, v = one - by_one * uu, u - by_one * uuu, v - by_one * uuv
+        uu, uv, vv = uu - by_u * uuu, uv - by_u * uuv, vv - uuv * uuv * inverse
+        known &= uu > least
+        inverse = 1 / (uu if known else 1.0)
+        by_t, by_one = tu * inverse, u * inverse
+        tt, t, tv = tt - by_t * tu, t - by_t * u, tv - by_t * uv
+        one, v, vv = one - by_one * u, v - by_one * uv, vv - uv * uv * inverse
+        known &= one > least
+        inverse = 1 / (one if known else 1.0)
+        tt, tv, vv = tt - t * t * inverse, tv - t * v * inverse, vv - v * v * inverse
+        known &= tt > 0.0
+        inverse = 1 / (tt if known else 1.0)
+        height = tv * inverse
+        chi2 = vv - height * tv
+        heights[i] = height if known else 0.0
+        precisions[i] = tt / max(chi2 / max(number - 4.0, 1.0), 1.0) if known else 0.0
+
+
+@jit(fastmath=True)
+def fit_bumps(mean, weight, first, phase, width, heights, precisions):
+    """Gaussians of known width on a parabola, by weighted least squares: heights, inverse variances (0: not known).
+
+    The places are first + phase, first + phase + 1 ... [bins], as many as `heights` has; three widths and a bin to either side
+    are looked at. `weight` is the inverse variance of `mean`. Where the model does not fit, the heights are known less well.
     """
-    n = mean.shape[0]
-    first, end = max(np.int64(np.ceil(place - 3 * width - 1)), 0), min(np.int64(np.floor(place + 3 * width + 1)) + 1, n)
-    mean, weight, u, shape = mean[first:end], weight[first:end], u[first:end], shape[first:end]
-    for i in range(u.shape[0]):
-        u[i] = (i + (first - place)) / width
-    gaussian(u, shape)
-    tt = t = tu = tuu = one = u1 = u2 = u3 = u4 = tv = v = uv = uuv = number = 0.0
-    for i in range(u.shape[0]):
-        w, x = weight[i], u[i]
-        wt, wx, wv = w * shape[i], w * x, w * mean[i]
-        wxx = wx * x
-        tt += wt * shape[i]
-        t += wt
-        tu += wt * x
-        tuu += wt * x * x
-        one += w
-        u1 += wx
-        u2 += wxx
-        u3 += wxx * x
-        u4 += wxx * x * x
-        tv += wv * shape[i]
-        v += wv
-        uv += wv * x
-        uuv += wv * x * x
-        number += 1.0 if w > 0.0 else 0.0
-    a[0, 0], a[0, 1], a[0, 2], a[0, 3], a[0, 4] = tt, t, tu, tuu, tv
-    a[1, 0], a[1, 1], a[1, 2], a[1, 3], a[1, 4] = t, one, u1, u2, v
-    a[2, 0], a[2, 1], a[2, 2], a[2, 3], a[2, 4] = tu, u1, u2, u3, uv
-    a[3, 0], a[3, 1], a[3, 2], a[3, 3], a[3, 4] = tuu, u2, u3, u4, uuv
-    out[0], out[1], out[2] = 0.0, np.inf, 0.0
-    for p in range(3, 0, -1):
-        if a[p, p] <= 1e-12 * (a[1, 1] + 1e-300):
-            return
-        for r in range(p):
-            factor = a[r, p] / a[p, p]
-            for q in range(5):
-                a[r, q] -= factor * a[p, q]
-    if not a[0, 0] > 0.0:
+    low = np.int64(np.ceil(phase - 3 * width - 1))
+    taps = np.int64(np.floor(phase + 3 * width + 1)) - low + 1
+    columns, parts = np.empty((9, taps)), np.zeros((4, taps - 1 + heights.shape[0]))
+    t, one, u = columns[1], columns[4], columns[5]
+    for j in range(taps):
+        one[j], u[j] = 1.0, (j + low - phase) / width
+    gaussian(u, t)
+    columns[0], columns[2], columns[3] = t * t, t * u, t * u * u
+    columns[6], columns[7], columns[8] = u * u, u * u * u, u * u * u * u
+    start = first + low
+    left, right = max(-start, 0), min(mean.shape[0] - start, parts.shape[1])
+    if right <= left:
+        heights[:] = 0.0
+        precisions[:] = 0.0
         return
-    height = a[0, 4] / a[0, 0]
-    base = (a[1, 4] - a[1, 0] * height) / a[1, 1]
-    slope = (a[2, 4] - a[2, 0] * height - a[2, 1] * base) / a[2, 2]
-    bend = (a[3, 4] - a[3, 0] * height - a[3, 1] * base - a[3, 2] * slope) / a[3, 3]
-    chi2 = 0.0
-    for i in range(u.shape[0]):
-        rest = mean[i] - height * shape[i] - base - u[i] * (slope + u[i] * bend)
-        chi2 += weight[i] * rest * rest
-    out[0], out[2] = height, base
-    out[1] = np.sqrt(max(chi2 / max(number - 4.0, 1.0), 1.0) / a[0, 0])
+    # Relative to their mean the values leave most digits to what remains of their squares.
+    weights, values = weight[start + left:start + right], mean[start + left:start + right]
+    total = weights.sum()
+    rest = values - ((weights * values).sum() / total if total > 0.0 else 0.0)
+    parts[0, left:right], parts[1, left:right], parts[2, left:right] = weights, weights * rest, weights * rest * rest
+    for i in range(left, right):
+        parts[3, i] = 1.0 if parts[0, i] > 0.0 else 0.0
+    sums = np.empty((15, heights.shape[0]))
+    for k in range(9):
+        slide(columns[k], parts[0], sums[k])
+    slide(t, parts[1], sums[9])
+    for k in range(3):
+        slide(columns[4 + k], parts[1], sums[10 + k])
+    slide(one, parts[2], sums[13])
+    slide(one, parts[3], sums[14])
+    solve_bumps(sums, heights, precisions)
 
 
 @jit
@@ -146,35 +176,28 @@ def refine_bump(mean, error, bump):
 
 
 @jit
-def possible_bumps(n, widths, bumps):
-    """Places and widths at which bumps are looked for among n bins, written to `bumps` if that has rows; how many."""
-    number = 0
-    for w in widths:
-        place = max(2.5 * w, 2.0)
-        while place < n - 1 - w:
-            if bumps.shape[0] > 0:
-                bumps[number, 0], bumps[number, 1] = place, w
-            number += 1
-            place += max(0.4 * w, 0.5)
-    return number
+def weigh_bumps(mean, error, weight, widths, floor, reach, low, high, heights, sure):
+    """Heights of bumps and how sure they are, 0 for none, with all that bins `low` to `high` have to say in.
 
-
-@jit
-def weigh_bumps(mean, error, weight, floor, reach, low, high, bumps):
-    """Height and significance of `bumps` (rows of place, width, height, significance) from `low` to `high`; 0 for none."""
+    Rows of `heights` and `sure` are widths, each at whole places and half way between, columns are bins of the profile.
+    """
     n = mean.shape[0]
-    out, u, shape, a = np.empty(3), np.empty(n), np.empty(n), np.empty((4, 5))
-    for k in range(bumps.shape[0]):
-        place, w = bumps[k, 0], bumps[k, 1]
-        if place + 3 * w + 2 < low or place - 3 * w - 2 > high:
+    for k in range(heights.shape[0]):
+        w, phase = widths[k // 2], 0.5 * (k % 2)
+        first = max(np.int64(np.ceil(max(2.5 * w, 2.0))), np.int64(low - 3 * w - 2), 0)
+        end = min(np.int64(np.ceil(n - 1 - w - phase)), np.int64(high + 3 * w + 2) + 1)
+        if end <= first or (phase > 0.0 and w > COARSE):
             continue
-        i = np.int64(place + 0.5)
-        inner, outer = max(np.int64(place - reach * w), 0), min(np.int64(place + reach * w) + 1, n - 1)
-        bumps[k, 2] = bumps[k, 3] = 0.0
-        if error[i] + error[inner] + error[outer] < np.inf:
-            fit_bump(mean, weight, place, w, u, shape, a, out)
-            if out[0] > max(floor, 0.15 * abs(mean[inner] - mean[outer])):
-                bumps[k, 2], bumps[k, 3] = out[0], out[0] / out[1]
+        fit_bumps(mean, weight, first, phase, w, heights[k, first:end], sure[k, first:end])
+        for i in range(first, end):
+            place = i + phase
+            inner, outer = max(np.int64(place - reach * w), 0), min(np.int64(place + reach * w) + 1, n - 1)
+            crest = np.int64(place + 0.5)
+            shown = error[crest] + error[inner] + error[outer] < np.inf
+            if shown and heights[k, i] > max(floor, 0.15 * abs(mean[inner] - mean[outer])):
+                sure[k, i] = heights[k, i] * np.sqrt(sure[k, i])
+            else:
+                sure[k, i] = 0.0
 
 
 @jit
@@ -190,28 +213,29 @@ def find_rings(mean, error, widths, threshold, floor, reach, rings):
     for i in range(n):
         if error[i] < np.inf:
             low, high = min(low, mean[i]), max(high, mean[i])
-    bumps, weight = np.empty((possible_bumps(n, widths, np.empty((0, 4))), 4)), 1 / error ** 2
-    possible_bumps(n, widths, bumps)
-    weigh_bumps(mean, error, weight, floor * (high - low), reach, 0.0, np.float64(n), bumps)
+    weight, floor = 1 / error ** 2, floor * (high - low)
+    heights, sure = np.zeros((2, 2 * widths.shape[0], n))
+    weigh_bumps(mean, error, weight, widths, floor, reach, 0.0, np.float64(n), heights, sure)
     while found < rings.shape[0] and tried < 2 * rings.shape[0]:
-        best = np.argmax(bumps[:, 3])
-        if not bumps[best, 3] > threshold:
+        best = np.argmax(sure)
+        k, i = best // n, best % n
+        if not sure[k, i] > threshold:
             break
         tried += 1
-        rings[found] = bump = bumps[best].copy()
+        place = i + 0.5 * (k % 2)
+        rings[found] = bump = np.array([place, widths[k // 2], heights[k, i], sure[k, i]])
         good = refine_bump(mean, error, bump)
-        first, end = np.int64(bumps[best, 0] - bump[1]), np.int64(bumps[best, 0] + bump[1]) + 2
+        spoilt[max(np.int64(place - bump[1]), 0):min(np.int64(place + bump[1]) + 2, n)] = True
         if good:
             rings[found] = bump
             found += 1
             for i in range(n):
                 mean[i] -= bump[2] * np.exp(-0.5 * ((i - bump[0]) / bump[1]) ** 2)
-            weigh_bumps(mean, error, weight, floor * (high - low), reach, bump[0] - 5 * bump[1], bump[0] + 5 * bump[1],
-                        bumps)
-        spoilt[max(first, 0):min(end, n)] = True
-        for k in range(bumps.shape[0]):
-            if spoilt[np.int64(bumps[k, 0] + 0.5)]:
-                bumps[k, 3] = 0.0
+            weigh_bumps(mean, error, weight, widths, floor, reach, bump[0] - 5 * bump[1], bump[0] + 5 * bump[1], heights, sure)
+        for k in range(sure.shape[0]):
+            for i in range(n):
+                if spoilt[min(i + k % 2, n - 1)]:
+                    sure[k, i] = 0.0
     return found
 
 

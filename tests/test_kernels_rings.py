@@ -439,18 +439,29 @@ def bumpy(rng, n=120):
     return x, mean, error
 
 
-def test_fit_bump_is_a_weighted_least_squares_fit():
+@pytest.mark.parametrize("phase", [0.0, 0.5])
+@pytest.mark.parametrize("width", [0.8, 2.0, 8.5])
+def test_fit_bumps_is_a_weighted_least_squares_fit_at_every_place(width, phase):
     x, mean, error = bumpy(np.random.default_rng(19))
-    out = np.empty(3)
-    profile.fit_bump(mean, 1 / error ** 2, 52.0, 2.0, *np.empty((2, len(mean))), np.empty((4, 5)), out)
-    near = (x >= np.ceil(52 - 7)) & (x <= np.floor(52 + 7)) & (error < np.inf)
-    u = (x[near] - 52) / 2
-    columns = np.array([np.exp(-0.5 * u * u), np.ones_like(u), u, u * u]) / error[near]
-    best = np.linalg.lstsq(columns.T, mean[near] / error[near])[0]
-    chi2 = np.sum((mean[near] / error[near] - best @ columns) ** 2) / (near.sum() - 4)
-    assert out[0] == pytest.approx(best[0], rel=1e-8)
-    assert out[2] == pytest.approx(best[1], rel=1e-8)
-    assert out[1] == pytest.approx(np.sqrt(np.linalg.inv(columns @ columns.T)[0, 0] * max(chi2, 1)), rel=1e-8)
+    heights, precisions = np.empty((2, len(x)))
+    profile.fit_bumps(mean, 1 / error ** 2, 0, phase, width, heights, precisions)
+    for place in range(4, len(x) - 4):
+        u = (x - place - phase) / width
+        near = (np.abs(u) * width <= 3 * width + 1) & (error < np.inf)
+        u = u[near]
+        columns = np.array([np.exp(-0.5 * u * u), np.ones_like(u), u, u * u]) / error[near]
+        best = np.linalg.lstsq(columns.T, mean[near] / error[near])[0]
+        chi2 = np.sum((mean[near] / error[near] - best @ columns) ** 2) / max(near.sum() - 4, 1)
+        variance = np.linalg.inv(columns @ columns.T)[0, 0] * max(chi2, 1)
+        assert heights[place] == pytest.approx(best[0], rel=1e-6, abs=1e-6 * np.sqrt(variance))
+        assert precisions[place] == pytest.approx(1 / variance, rel=1e-5)
+
+
+def test_fit_bumps_knows_nothing_where_nothing_is_known():
+    heights, precisions = np.empty((2, 30))
+    profile.fit_bumps(np.ones(10), np.zeros(10), -10, 0.5, 2.0, heights, precisions)
+    assert not heights.any()
+    assert not precisions.any()
 
 
 def test_refine_bump_ends_where_scipy_does():
