@@ -162,6 +162,11 @@ def _profile(frame, state):
     return averaged(table)[:2]
 
 
+def _sharp(frame, state, before=None):
+    """Profile about a centre as (its state, mean, error): the one `before` if that is sharp for this state too."""
+    return before if before and state.near(before[0], _SHARP) else (state, *_profile(frame, state))
+
+
 def _look_for_rings(mean, error, known, every):
     """Bumps in a radial profile, besides the rings that are `known` (first): rows of radius, width, height, significance.
 
@@ -249,7 +254,7 @@ def _settle(frame, state, rings, ellipse, *, final=False):
     return None, "what stands out of the radial profile does not agree on a centre"
 
 
-def _split(frame, solution, rings, ellipse, mean, error):
+def _split(frame, solution, rings, ellipse, profile):
     """The solution with the widest ring in two, if two explain the image better and both stand.
 
     It is tried where it is much wider than the others, or alone and not the same all around.
@@ -262,7 +267,7 @@ def _split(frame, solution, rings, ellipse, mean, error):
     if parted is None or len(outcome) <= len(rings) or parted.gain > 1 or parted.noise[3] > solution.noise[3]:
         return solution, rings
     both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
-    stand = _stand(mean, error, outcome, *_STANDING, fitted=len(outcome))[both].all()
+    stand = _stand(*_sharp(frame, parted.state, profile)[1:], outcome, *_STANDING, fitted=len(outcome))[both].all()
     return (parted, outcome) if stand else (solution, rings)
 
 
@@ -272,17 +277,15 @@ def _try(frame, center, ellipse, every):
     With `every`, all bumps of the first profile are fitted, whether or not they look like rings.
     """
     state, rings, why = _State(center, (0, 0), [], []), np.empty((0, 4)), "no ring stands out of the radial profile"
-    best, profiled = None, None
+    best = profile = None
     for turn in range(4):
-        if profiled is None or not state.near(profiled, _SHARP):
-            mean, error = _profile(frame, state)
-            profiled = state
-        elif turn > 1:
+        before, profile = profile, _sharp(frame, state, profile)
+        if turn > 1 and profile is before:
             break
-        looked = _look_for_rings(mean, error, rings, every and turn == 0)
+        looked = _look_for_rings(*profile[1:], rings, every and turn == 0)
         if best is not None and best.gain < 1:
             # What else there is in the profile is a ring only if it fits in with those that do agree.
-            looked = looked[looked[:, 1] < 2 * rings[:, 1].max()]
+            looked = looked[looked[:, 1] < 2.5 * rings[:, 1].max()]
         if len(looked) == 0 or np.array_equal(looked, rings) or (turn > 1 and len(looked) <= len(rings)):
             break
         if turn == 0 and not every:
@@ -297,9 +300,8 @@ def _try(frame, center, ellipse, every):
         best, state, rings = solution, solution.state, outcome
     if best is None:
         return None, why
-    best, rings = _split(frame, best, rings, ellipse, mean, error)
-    if not best.state.near(profiled, _SHARP):
-        mean, error = _profile(frame, best.state)
+    best, rings = _split(frame, best, rings, ellipse, profile)
+    _, mean, error = _sharp(frame, best.state, profile)
     while len(rings) and not (standing := _stand(mean, error, rings, *_STANDING, fitted=len(rings))).all():
         # What leant on one that fell must stand alone.
         rings = rings[standing]
@@ -423,13 +425,13 @@ def _attempts(starts):
 def _choose(rings, radius, most):
     """The `most` rings that are nearest to `radius`, or the surest; all without a number. The surest come first.
 
-    Those that may be chance are left out where they tell next to nothing beside the others, and touch none of them.
+    Those that may be chance are left out where they tell next to nothing beside the others, and touch no clear one.
     """
     rings = rings[np.argsort(-rings[:, 3])]
     told = np.cumsum(rings[:, 3] ** 2)
     gaps = np.abs(rings[:, 0] - rings[:, :1]) / (rings[:, 1] + rings[:, 1:2])
-    np.fill_diagonal(gaps, np.inf)
-    rings = rings[(rings[:, 3] > _CHANCE) | (told - rings[:, 3] ** 2 < _TOLD * told[-1]) | (gaps.min(axis=1) < _TOUCHING)]
+    clear = rings[:, 3] > _CHANCE
+    rings = rings[clear | (told - rings[:, 3] ** 2 < _TOLD * told[-1]) | (gaps[:, clear] < _TOUCHING).any(axis=1)]
     if most is None or most >= len(rings):
         return rings
     return rings[:most] if radius is None else rings[np.sort(np.argsort(np.abs(rings[:, 0] - radius))[:most])]
