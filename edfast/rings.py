@@ -43,6 +43,7 @@ _RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in th
 _AGREED = 0.6        # share of the sectors in which a ring can be seen that must not contradict it
 _CHANCE = 7.0       # standard errors by which bumps stand out now and then that are none,
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
+_NOTHING = 1e-3     # and the share that is next to nothing
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
 _MERGED = 0.6       # rings nearer than this are one,
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
@@ -425,13 +426,14 @@ def _attempts(starts):
 def _choose(rings, radius, most):
     """The `most` rings that are nearest to `radius`, or the surest; all without a number. The surest come first.
 
-    Those that may be chance are left out where they tell next to nothing beside the others, and touch no clear one.
+    Those that may be chance are left out where they tell little beside the others, and touch no clear one, or tell nothing.
     """
     rings = rings[np.argsort(-rings[:, 3])]
     told = np.cumsum(rings[:, 3] ** 2)
     gaps = np.abs(rings[:, 0] - rings[:, :1]) / (rings[:, 1] + rings[:, 1:2])
     clear = rings[:, 3] > _CHANCE
-    rings = rings[clear | (told - rings[:, 3] ** 2 < _TOLD * told[-1]) | (gaps[:, clear] < _TOUCHING).any(axis=1)]
+    touching = (gaps[:, clear] < _TOUCHING).any(axis=1) & (rings[:, 3] ** 2 > _NOTHING * told[-1])
+    rings = rings[clear | (told - rings[:, 3] ** 2 < _TOLD * told[-1]) | touching]
     if most is None or most >= len(rings):
         return rings
     return rings[:most] if radius is None else rings[np.sort(np.argsort(np.abs(rings[:, 0] - radius))[:most])]
@@ -505,17 +507,13 @@ def _seen(solution, by_group):
 
     `by_group` are the weights in each group of rings.
     """
-    state, (first, lo, step, ring_first, _) = solution.state, solution.plan
+    from .kernels import rings
+
     n_sectors = len(solution.angles)
-    usable = np.where(np.isfinite(solution.table[..., 1]), solution.table[..., 0], 0)
     weights, there = np.zeros(n_sectors), np.zeros(n_sectors, bool)
-    for g in range(len(lo)):
-        places = lo[g] + step[g] * (np.arange(first[g + 1] - first[g]) + 0.5)
-        for k in range(ring_first[g], ring_first[g + 1]):
-            crest = np.abs(places - state.radii[k]) < 1.5 * state.widths[k]
-            pixels = usable[:, first[g]:first[g + 1]][:, crest].sum(axis=1)
-            visible = pixels > 0.5 * crest.sum() * step[g] * state.radii[k] * 2 * math.pi / n_sectors
-            weights, there = np.maximum(weights, np.where(visible, by_group[g], 0)), there | visible
+    first, lo, step, ring_first, _ = solution.plan
+    rings.show_sectors(solution.table, first, lo, step, ring_first, solution.state.radii, solution.state.widths, by_group,
+                       weights, there)
     return weights, there
 
 

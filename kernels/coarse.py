@@ -239,11 +239,14 @@ def radial_quantile(values, usable, cx, cy, share, number, out):
     n = out.shape[0]
     ends, bins, by_bin = np.zeros(n + 1, np.int64), np.empty(height * width, np.int64), np.empty(height * width)
     for y in range(height):
+        row = bins[y * width:(y + 1) * width]
         for x in range(width):
-            i = min(np.int64(np.sqrt((x - cx) ** 2 + (y - cy) ** 2) + 0.5), n - 1)
-            bins[y * width + x] = i if usable[y, x] > 0.0 else n
+            row[x] = min(np.int64(np.sqrt((x - cx) ** 2 + (y - cy) ** 2) + 0.5), n - 1)
+        for x in range(width):
             if usable[y, x] > 0.0:
-                ends[i + 1] += 1
+                ends[row[x] + 1] += 1
+            else:
+                row[x] = n
     ends = np.cumsum(ends)
     for k in range(bins.shape[0]):
         i = bins[k]
@@ -252,6 +255,7 @@ def radial_quantile(values, usable, cx, cy, share, number, out):
             ends[i] += 1
     first = 0
     for i in range(n):
-        part = np.sort(by_bin[first:ends[i]])
-        out[i] = part[np.int64(share * (part.shape[0] - 1))] if part.shape[0] >= number else np.nan
+        here = ends[i] - first
+        k = np.int64(share * (here - 1))
+        out[i] = np.partition(by_bin[first:ends[i]], k)[k] if here >= number else np.nan
         first = ends[i]

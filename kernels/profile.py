@@ -14,6 +14,17 @@ CALM = 0.3      # how much of the scatter between sectors counts: texture goes t
 
 
 @jit
+def sort_pairs(values, others):
+    """Sort a few values in place, and what belongs to them alike."""
+    for p in range(1, values.shape[0]):
+        value, other, q = values[p], others[p], p
+        while q > 0 and values[q - 1] > value:
+            values[q], others[q] = values[q - 1], others[q - 1]
+            q -= 1
+        values[q], others[q] = value, other
+
+
+@jit
 def robust_profile(table, mean, error, coverage):
     """Trimmed mean over the sectors for each radius, its error, and the share of sectors that have pixels.
 
@@ -34,12 +45,12 @@ def robust_profile(table, mean, error, coverage):
         mean[i], error[i], coverage[i] = 0.0, np.inf, used / n_sectors
         if used < 4:
             continue
-        order = np.argsort(values[:used])
+        sort_pairs(values[:used], counts[:used])
         cut = np.int64(TRIM * used)
         total = number = 0.0
         for p in range(cut, used - cut):
-            total += values[order[p]] * counts[order[p]]
-            number += counts[order[p]]
+            total += values[p] * counts[p]
+            number += counts[p]
         mean[i] = total / number
         within = free = 0.0
         for j in range(n_sectors):
@@ -48,7 +59,7 @@ def robust_profile(table, mean, error, coverage):
                 within += table[j, i, 3] - table[j, i, 1] ** 2 / n
                 free += n - 1.0
         within = max(within, 0.0) / free / number if free > 0.0 else 0.0
-        low, high = values[order[cut]], values[order[used - cut - 1]]
+        low, high = values[cut], values[used - cut - 1]
         scatter = 0.0
         for p in range(used):
             scatter += (min(max(values[p], low), high) - mean[i]) ** 2

@@ -28,6 +28,7 @@ LEVERAGE = 3.0          # times as much as the middle one of its sectors may one
 ROUGH = 2.0             # times as much as usual may the cells of a sector scatter
 SPOT_DOUBT = 0.4        # share of the shift by a spot that is not trusted
 OUTLIER = 6.0           # standard deviations from where on a cell loses weight
+CREST = 1.5             # widths to either side that are a ring's crest
 CLIP = 25 / 0.455       # squared scatter of the sectors that counts at most, in its median
 PRIOR_STRAIN = 0.1      # standard deviations of the weak priors that keep an undetermined fit finite
 PRIOR_WIDTH = 0.35      # relative to the start value, as is
@@ -125,17 +126,19 @@ def weigh_cells(count, value, expected, noise, spread, weights, stats):
 
 @jit(fastmath=True)
 def weighted_products(f, weights, m, scaled, matrix):
-    """Upper triangle of ``f W f^T`` over the first m rows of f, and its column m."""
+    """Upper triangle of ``f W f^T`` over the first m rows of f, and its column m; column m + 1 is working space, as its row."""
     for p in range(m):
         row = f[p]
         for i in range(weights.shape[0]):
             scaled[i] = weights[i] * row[i]
-        for q in range(p, m + 1):
-            other = f[q]
-            total = 0.0
+        # Two at a time: what both need is read once.
+        for q in range(p, m + 1, 2):
+            one, other = f[q], f[q + 1]
+            first = second = 0.0
             for i in range(weights.shape[0]):
-                total += scaled[i] * other[i]
-            matrix[p, q] = total
+                first += scaled[i] * one[i]
+                second += scaled[i] * other[i]
+            matrix[p, q], matrix[p, q + 1] = first, second
 
 
 @jit
@@ -691,6 +694,23 @@ def judge_rings(signal, variances, weights, ring_first, spot, heights, even, typ
                 square += min(used[j], most) ** 2
             even[k] = total * total / (n * square) if square > 0.0 else 0.0
     return shown
+
+
+@jit
+def show_sectors(table, first, lo, step, ring_first, radii, widths, by_group, weights, there):
+    """Which sectors show at least half of a ring's crest, and the highest weight that each has in the groups of such rings."""
+    for g in range(lo.shape[0]):
+        for k in range(ring_first[g], ring_first[g + 1]):
+            for j in range(table.shape[0]):
+                pixels = area = 0.0
+                for i in range(first[g], first[g + 1]):
+                    if abs(lo[g] + step[g] * (i - first[g] + 0.5) - radii[k]) < CREST * widths[k]:
+                        area += step[g] * radii[k] * 2 * np.pi / table.shape[0]
+                        if abs(table[j, i, 1]) < np.inf:
+                            pixels += table[j, i, 0]
+                if pixels > 0.5 * area:
+                    there[j] = True
+                    weights[j] = max(weights[j], by_group[g, j])
 
 
 @jit

@@ -172,7 +172,7 @@ def test_weighted_products():
 @pytest.mark.parametrize(("n", "degree"), [(1, 5), (2, 3), (3, 9)])
 def test_complete_inserts_the_common_coefficients(n, degree):
     rng = np.random.default_rng(6)
-    columns, weights, precision = rng.normal(size=(4, 3 * n + 2 + degree, 60)), rng.random((4, 60)), rng.random(n + 2)
+    columns, weights, precision = rng.normal(size=(4, 3 * n + 3 + degree, 60)), rng.random((4, 60)), rng.random(n + 2)
     m, base = 4 * n + 3 + degree, n + 2
     matrices, full = np.zeros((4, m, m + 2)), np.empty((m, m + 2, 4))
     for j in range(4):
