@@ -37,6 +37,7 @@ _SHARP = 0.1        # widths that a ring may be off in a profile without blurrin
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried
 _BRIGHT = 1e5       # quality from where on a rough fit serves although its rings have moved by as much as their width
+_STRAINED = 0.06    # strain at which the rings must stand out twice as clearly: what lies there by chance fits some ellipse
 _STRETCHED = 0.15   # strain from where on what was fitted is no ring: an axis ratio of 1.35
 _SPOT = 3.0         # times the typical height beyond which a sector's is that of a spot
 _RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in the root mean square, beyond their errors
@@ -255,6 +256,11 @@ def _settle(frame, state, rings, ellipse, *, final=False):
     return None, "what stands out of the radial profile does not agree on a centre"
 
 
+def _halves(ring):
+    """Two rings that together look like one."""
+    return ring * (1, 0.6, 1, 0.7) + np.outer((-1, 1), (0.75 * ring[1], 0, 0, 0))
+
+
 def _split(frame, solution, rings, ellipse, profile):
     """The solution with the widest ring in two, if two explain the image better and both stand.
 
@@ -263,7 +269,7 @@ def _split(frame, solution, rings, ellipse, profile):
     k = np.argmax(rings[:, 1])
     if _chi2(solution) < _CALM if len(rings) == 1 else rings[k, 1] < _WIDE * np.median(np.delete(rings[:, 1], k)):
         return solution, rings
-    halves = rings[[k, k]] * (1, 0.6, 1, 0.7) + np.outer((-1, 1), (0.75 * rings[k, 1], 0, 0, 0))
+    halves = _halves(rings[k])
     parted, outcome = _settle(frame, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
     if parted is None or len(outcome) <= len(rings) or parted.gain > 1 or parted.noise[3] > solution.noise[3]:
         return solution, rings
@@ -293,6 +299,8 @@ def _try(frame, center, ellipse, every):
             # The clear ones fix centre and strain, with which the profile becomes so sharp that the others can be told.
             looked = looked[(looked[:, 2] > 0.08 * looked[0, 2]) & (looked[:, 3] > 0.3 * looked[0, 3])]
         solution, outcome = _settle(frame, state, looked, ellipse)
+        if solution is None and len(looked) == 1:
+            solution, outcome = _settle(frame, state, _halves(looked[0]), ellipse)
         if solution is None:
             why = outcome
             break
@@ -467,7 +475,8 @@ def _doubt(solution):
     """Why a fit does not rest on rings that are beyond doubt, or ""."""
     sure, even = _sureness(solution), solution.even
     total, high, best = math.hypot(*sure), math.hypot(*(solution.heights / solution.height_errors)), np.argmax(sure)
-    if total < _SURE or high < (_FAINT if total > 2 * _SURE else _HIGH):
+    least = _SURE * (1 + (math.hypot(*solution.state.strain) / _STRAINED) ** 4)
+    if total < least or high < (_FAINT if total > 2 * _SURE else _HIGH):
         return f"what looks like one stands out by {min(total, high):.1f} standard errors only"
     if total < _PLAIN and _roughness(solution) > _ROUGH:
         return "what looks like one consists of spots; a single crystal?"
