@@ -382,7 +382,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
 
     bad = _ringsearch.without_dead_pixels(image, bad)
     factor, middle, share = _ringsearch.blocks(image, bad, _MIDDLE)
-    hidden = (share < 0.7).astype(np.uint8)
+    hidden = _masking(share < 0.7)
     size, means, share = _ringsearch.blocks(middle, hidden, _ringsearch._COARSE)
     search = _ringsearch.Search(means, share)
     if search.empty:
@@ -468,7 +468,12 @@ def _resolve(image, bad, frame, factor, block):
     from ._ringsearch import block_means
 
     means, share = block_means(image, bad, block)
-    return _Frame(means, (share < 1).view(np.uint8), frame.shade, size)
+    return _Frame(means, _masking(share < 1), frame.shade, size)
+
+
+def _masking(flags):
+    """A mask for the kernels: uint8, without rows where nothing is masked, which is faster."""
+    return flags.view(np.uint8) if flags.any() else np.zeros((0, 0), np.uint8)
 
 
 def _doubt(solution):
