@@ -48,6 +48,7 @@ _NOTHING = 1e-3     # and the share that is next to nothing
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
 _MERGED = 0.6       # rings nearer than this are one,
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
+_FAINTEST = 0.004   # significance of a bump, in that of all known rings, from where on it is worth a fit
 _WIDE = 1.3         # times the width of the others from where on a ring may be two
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get a second chance
@@ -191,7 +192,8 @@ def _look_for_rings(mean, error, known, every):
     if len(known):
         # No ring is exactly Gaussian: what it leaves beside itself is none.
         near = np.abs(rings[:, :1] - known[:, 0]) < _MERGED * (rings[:, 1:2] + known[:, 1])
-        rings = rings[~(near & (rings[:, 2:3] < _LEFT * known[:, 2])).any(axis=1)]
+        left = (near & (rings[:, 2:3] < _LEFT * known[:, 2])).any(axis=1)
+        rings = rings[~left & (rings[:, 3] > _FAINTEST * math.hypot(*known[:, 3]))]
     rings = np.concatenate([known, rings])
     return rings if every else rings[_stand(mean, error, rings, *_HOPEFUL, fitted=len(known))]
 
