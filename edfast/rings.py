@@ -44,7 +44,8 @@ _RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in th
 _AGREED = 0.6        # share of the sectors in which a ring can be seen that must not contradict it
 _CHANCE = 7.0       # standard errors by which bumps stand out now and then that are none,
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
-_NOTHING = 1e-3     # and the share that is next to nothing
+_DIM = 0.01         # height of a very dim ring, in that of the brightest
+_NOTHING = 1e-3     # share of it from where on a ring can disturb another one that it touches
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
 _MERGED = 0.6       # rings nearer than this are one,
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
@@ -294,7 +295,7 @@ def _try(frame, center, ellipse, every):
         looked = _look_for_rings(*profile[1:], rings, every and turn == 0)
         if best is not None and best.gain < 1:
             # What else there is in the profile is a ring only if it fits in with those that do agree.
-            looked = looked[looked[:, 1] < 2.5 * rings[:, 1].max()]
+            looked = looked[(looked[:, 1] < 2 * rings[:, 1].max()) | (looked[:, 2] > rings[:, 2].max())]
         if len(looked) == 0 or np.array_equal(looked, rings) or (turn > 1 and len(looked) <= len(rings)):
             break
         if turn == 0 and not every:
@@ -436,14 +437,17 @@ def _attempts(starts):
 def _choose(rings, radius, most):
     """The `most` rings that are nearest to `radius`, or the surest; all without a number. The surest come first.
 
-    Those that may be chance are left out where they tell little beside the others, and touch no clear one, or tell nothing.
+    Those that may be chance, and without a number very dim ones, are left out where they tell little; unless they touch a clear
+    one, whose place they may shift.
     """
     rings = rings[np.argsort(-rings[:, 3])]
-    told = np.cumsum(rings[:, 3] ** 2)
+    tells = rings[:, 3] ** 2 / np.sum(rings[:, 3] ** 2)
     gaps = np.abs(rings[:, 0] - rings[:, :1]) / (rings[:, 1] + rings[:, 1:2])
+    np.fill_diagonal(gaps, np.inf)
     clear = rings[:, 3] > _CHANCE
-    touching = (gaps[:, clear] < _TOUCHING).any(axis=1) & (rings[:, 3] ** 2 > _NOTHING * told[-1])
-    rings = rings[clear | (told - rings[:, 3] ** 2 < _TOLD * told[-1]) | touching]
+    touching = (gaps[:, clear] < _TOUCHING).any(axis=1) & (tells > _NOTHING)
+    dim = (tells < 1 - _TOLD) & (rings[:, 2] < _DIM * rings[:, 2].max()) & (most is None)
+    rings = rings[(clear & ~dim) | (np.cumsum(tells) - tells < _TOLD) | touching]
     if most is None or most >= len(rings):
         return rings
     return rings[:most] if radius is None else rings[np.sort(np.argsort(np.abs(rings[:, 0] - radius))[:most])]
