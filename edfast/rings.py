@@ -37,6 +37,7 @@ _SHARP = 0.1        # widths that a ring may be off in a profile without blurrin
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried
 _BRIGHT = 1e5       # quality from where on a rough fit serves although its rings have moved by as much as their width
+_TOO_WIDE = 1.3     # times as wide as the rings are may be the widths for which cells and annuli were chosen
 _STRAINED = 0.06    # strain at which the rings must stand out twice as clearly: what lies there by chance fits some ellipse
 _STRETCHED = 0.15   # strain from where on what was fitted is no ring: an axis ratio of 1.35
 _SPOT = 3.0         # times the typical height beyond which a sector's is that of a spot
@@ -248,7 +249,8 @@ def _settle(frame, state, rings, ellipse, *, final=False):
             return None, "what stands out of the radial profile is no ring around the azimuth"
         rings = np.stack([found.radii, found.widths, solution.typical, sure], axis=1)
         enough = 1.0 if np.sum(sure ** 2) > _BRIGHT and not final else 0.25
-        if keep.all() and found.near(start, enough) and (solution.gain < _STILL or (turn > 0 and not final)):
+        fine = (start.widths < _TOO_WIDE * found.widths).all()
+        if keep.all() and fine and found.near(start, enough) and (solution.gain < _STILL or (turn > 0 and not final)):
             return solution, rings
         if keep.all() and turn > 2:
             # Something among the rings is none, and throws the fit about.
