@@ -64,7 +64,7 @@ class RingFit:
     coverage : float
         Share of the azimuth on which rings were used, 0 to 1.
     n_rings : int
-        How many rings were fitted together.
+        How many rings were fitted together; very dim ones that would add next to nothing are left out.
     chi2 : float
         Scatter of the sectors' own centres about the common one, squared, per degree of freedom: 1 is perfect.
     converged : bool

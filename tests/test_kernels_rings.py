@@ -420,6 +420,29 @@ def test_judgement_of_rings():
     assert even[1] < 0.95
 
 
+def test_sectors_that_show_a_ring():
+    """Those with at least half of the pixels that lie within a ring's crest, and the highest weight of the groups."""
+    rng = np.random.default_rng(23)
+    first, lo, step, ring_first = np.array([0, 12, 30]), np.array([20.0, 40.0]), np.array([0.5, 0.7]), np.array([0, 1, 3])
+    radii, widths, by_group = np.array([23.0, 44.0, 48.0]), np.array([1.1, 1.3, 0.9]), rng.random((2, 16))
+    table = np.zeros((16, 30, 4))
+    table[..., 0] = rng.poisson(4, (16, 30)) * (rng.random((16, 1)) < 0.7)
+    table[rng.random((16, 30)) < 0.1, 1] = np.nan
+    usable = np.where(np.isfinite(table[..., 1]), table[..., 0], 0)
+    expected, shown = np.zeros(16), np.zeros(16, bool)
+    for radius, width, g in zip(radii, widths, (0, 1, 1), strict=True):
+        places = lo[g] + step[g] * (np.arange(first[g + 1] - first[g]) + 0.5)
+        crest = np.abs(places - radius) < 1.5 * width
+        area = crest.sum() * step[g] * radius * 2 * np.pi / 16
+        visible = usable[:, first[g]:first[g + 1]][:, crest].sum(axis=1) > 0.5 * area
+        expected, shown = np.maximum(expected, np.where(visible, by_group[g], 0)), shown | visible
+    weights, there = np.zeros(16), np.zeros(16, bool)
+    rings.show_sectors(table, first, lo, step, ring_first, radii, widths, by_group, weights, there)
+    np.testing.assert_array_equal(weights, expected)
+    np.testing.assert_array_equal(there, shown)
+    assert 0 < shown.sum() < 16
+
+
 def test_robust_profile_is_scipys_trimmed_mean_where_all_sectors_weigh_the_same():
     values = np.random.default_rng(18).standard_t(2, (40, 6))
     table = np.stack([np.full_like(values, 4), 4 * values, 0 * values, 4 * values ** 2 + 1], axis=2)

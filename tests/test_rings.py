@@ -298,6 +298,27 @@ def test_sixteen_threads_at_once():
 # ----------------------------------------------------------------------------------------------------------- no rings there
 
 
+@pytest.mark.parametrize("seed", [0, 2, 4, 5])
+def test_two_rings_that_look_like_one(seed):
+    """Three widths apart, on the slope of a bright beam: one bump fits neither, and two halves of it do."""
+    image, truth = ring_pattern((64, 64), (39.02, 15.14), [15.9, 19.1], widths=1.08, amplitudes=[120, 250], background=1260,
+                                background_decay=15.7, direct_beam=18000, direct_beam_width=2.0, random_state=seed)
+    fit = fit_ring(image)
+    assert_right(fit, truth.center, 0.1)
+    assert [ring.radius for ring in fit.rings] == pytest.approx([15.9, 19.1], abs=0.2)
+
+
+def test_a_ring_that_tells_nothing_beside_the_others_is_left_out():
+    look = {"shape": (512, 512), "center": (250.3, 260.8), "radii": [60, 110, 190], "widths": 2.0}
+    image, truth = ring_pattern(**look, amplitudes=[4000, 3000, 12], background=100, random_state=3)
+    fit = fit_ring(image)
+    assert_right(fit, truth.center, 0.02)
+    assert fit.n_rings == 2
+    dim = fit_ring(image, max_rings=1, radius=190)
+    assert dim.radius == pytest.approx(190, abs=0.5)
+    assert_right(dim, truth.center, 0.5)
+
+
 def without_rings(kind, rng):
     """A frame without rings."""
     shape = tuple(int(n) for n in rng.integers(64, 260, 2))
