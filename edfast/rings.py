@@ -7,6 +7,7 @@ taken to be round and as wide as the ring, are allowed for. The errors come from
 
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -158,28 +159,36 @@ def _fit(frame, state, ellipse, final):
     return _Solution(found, table, angles, plan, gain, covariance, weights, trust, scores, signal, variances, noise)
 
 
+class _Profile(NamedTuple):
+    """Robust radial profile, in steps of a pixel, with its error, and about what."""
+
+    state: _State
+    mean: np.ndarray
+    error: np.ndarray
+
+
 def _profile(frame, state):
-    """Robust radial profile, in steps of a pixel, in the plane in which the strain of `state` is undone: (mean, error)."""
+    """The profile about the centre of `state`, in the plane in which its strain is undone."""
     height, width = frame.image.shape
     far = max(math.hypot(state.center[0] - x, state.center[1] - y) for x in (0, width) for y in (0, height))
     n = int(min(far, 1.2 * max(height, width)))
     table = _unroll(frame, state, np.array([0, n]), np.array([0.0]), np.array([1.0]), SECTORS)
-    return averaged(table)[:2]
+    return _Profile(state, *averaged(table)[:2])
 
 
 def _sharp(frame, state, before=None):
-    """Profile about a centre as (its state, mean, error): the one `before` if that is sharp for this state too."""
-    return before if before and state.near(before[0], _SHARP) else (state, *_profile(frame, state))
+    """The profile about a state: the one `before` if that is sharp for this state too."""
+    return before if before and state.near(before.state, _SHARP) else _profile(frame, state)
 
 
-def _look_for_rings(mean, error, known, every):
+def _look_for_rings(radial, known, every):
     """Bumps in a radial profile, besides the rings that are `known` (first): rows of radius, width, height, significance.
 
     Those that look like rings, or `every` one.
     """
     from .kernels import profile
 
-    rest = mean.copy()
+    rest, error = radial.mean.copy(), radial.error
     profile.subtract_rings(rest, *np.ascontiguousarray(known.T[:3]), -1)
     rings = np.zeros((_MAX_RINGS, 4))
     if (error < np.inf).sum() < 8:
@@ -197,10 +206,10 @@ def _look_for_rings(mean, error, known, every):
         left = (near & (rings[:, 2:3] < _LEFT * known[:, 2])).any(axis=1)
         rings = rings[~left & (rings[:, 3] > _FAINTEST * math.hypot(*known[:, 3]))]
     rings = np.concatenate([known, rings])
-    return rings if every else rings[_stand(mean, error, rings, *_HOPEFUL, fitted=len(known))]
+    return rings if every else rings[_stand(radial, rings, _HOPEFUL, fitted=len(known))]
 
 
-def _stand(mean, error, rings, depth, doubt, fitted):
+def _stand(radial, rings, demands, fitted):
     """Which rings stand on two feet, or on one if they are strong: edges and shoulders of discs and blobs do not.
 
     The first ones are `fitted`. What agrees so well with one that stands is a ring all the same: its feet may lie beyond the
@@ -209,7 +218,7 @@ def _stand(mean, error, rings, depth, doubt, fitted):
     from .kernels import profile
 
     radii, widths, heights, _ = np.ascontiguousarray(rings.T)
-    feet = profile.count_feet(mean, error, radii, widths, heights, depth, doubt)
+    feet = profile.count_feet(radial.mean, radial.error, radii, widths, heights, *demands)
     standing = (feet == 2) | ((feet == 1) & (heights > 0.3 * heights[feet > 0].max(initial=0)))
     plain = (rings[:, 3] > _FIRM) & (np.arange(len(rings)) < fitted)
     return standing | plain if (plain & standing).any() else standing
@@ -266,7 +275,7 @@ def _halves(ring):
     return ring * (1, 0.6, 1, 0.7) + np.outer((-1, 1), (0.75 * ring[1], 0, 0, 0))
 
 
-def _split(frame, solution, rings, ellipse, profile):
+def _split(frame, solution, rings, ellipse, radial):
     """The solution with the widest ring in two, if two explain the image better and both stand.
 
     It is tried where it is much wider than the others, or alone and not the same all around.
@@ -279,8 +288,8 @@ def _split(frame, solution, rings, ellipse, profile):
     if parted is None or len(outcome) <= len(rings) or parted.gain > 1 or parted.noise[3] > solution.noise[3]:
         return solution, rings
     both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
-    stand = _stand(*_sharp(frame, parted.state, profile)[1:], outcome, *_STANDING, fitted=len(outcome))[both].all()
-    return (parted, outcome) if stand else (solution, rings)
+    stand = _stand(_sharp(frame, parted.state, radial), outcome, _STANDING, fitted=len(outcome))
+    return (parted, outcome) if stand[both].all() else (solution, rings)
 
 
 def _try(frame, center, ellipse, every):
@@ -289,12 +298,12 @@ def _try(frame, center, ellipse, every):
     With `every`, all bumps of the first profile are fitted, whether or not they look like rings.
     """
     state, rings, why = _State(center, (0, 0), [], []), np.empty((0, 4)), "no ring stands out of the radial profile"
-    best = profile = None
+    best = radial = None
     for turn in range(4):
-        before, profile = profile, _sharp(frame, state, profile)
-        if turn > 1 and profile is before:
+        before, radial = radial, _sharp(frame, state, radial)
+        if turn > 1 and radial is before:
             break
-        looked = _look_for_rings(*profile[1:], rings, every and turn == 0)
+        looked = _look_for_rings(radial, rings, every and turn == 0)
         if best is not None and best.gain < 1:
             # What else there is in the profile is a ring only if it fits in with those that do agree.
             looked = looked[(looked[:, 1] < 2 * rings[:, 1].max()) | (looked[:, 2] > rings[:, 2].max())]
@@ -314,9 +323,9 @@ def _try(frame, center, ellipse, every):
         best, state, rings = solution, solution.state, outcome
     if best is None:
         return None, why
-    best, rings = _split(frame, best, rings, ellipse, profile)
-    _, mean, error = _sharp(frame, best.state, profile)
-    while len(rings) and not (standing := _stand(mean, error, rings, *_STANDING, fitted=len(rings))).all():
+    best, rings = _split(frame, best, rings, ellipse, radial)
+    radial = _sharp(frame, best.state, radial)
+    while len(rings) and not (standing := _stand(radial, rings, _STANDING, fitted=len(rings))).all():
         # What leant on one that fell must stand alone.
         rings = rings[standing]
     if len(rings) < 1 + every:
@@ -341,7 +350,8 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
     ellipse : bool, default True
         Fit ellipses of one common shape; False: circles.
     max_rings : int, optional
-        Use no more than so many rings in the last fit: the nearest to `radius`, or the surest.
+        Use no more than so many rings in the last fit: the nearest to `radius`, or the surest. Without it very dim ones that
+        would add next to nothing are left out.
 
     Returns
     -------
@@ -439,8 +449,8 @@ def _attempts(starts):
 def _choose(rings, radius, most):
     """The `most` rings that are nearest to `radius`, or the surest; all without a number. The surest come first.
 
-    Those that may be chance, and without a number very dim ones, are left out where they tell little; unless they touch a clear
-    one, whose place they may shift.
+    Those that may be chance, and without a number very dim ones, are left out where they tell little; unless they touch a
+    clear one, whose place they may shift.
     """
     rings = rings[np.argsort(-rings[:, 3])]
     tells = rings[:, 3] ** 2 / np.sum(rings[:, 3] ** 2)

@@ -75,13 +75,13 @@ def slide(kernel, values, out):
     n, whole = out.shape[0], kernel.shape[0] // 4 * 4
     for j in range(0, whole, 4):
         a, b, c, d = kernel[j], kernel[j + 1], kernel[j + 2], kernel[j + 3]
-        first, second, third, fourth = values[j:j + n], values[j + 1:j + 1 + n], values[j + 2:j + 2 + n], values[j + 3:j + 3 + n]
+        near = values[j:j + n + 3]
         for i in range(n):
-            out[i] += a * first[i] + b * second[i] + c * third[i] + d * fourth[i]
+            out[i] += a * near[i] + b * near[i + 1] + c * near[i + 2] + d * near[i + 3]
     for j in range(whole, kernel.shape[0]):
-        a, first = kernel[j], values[j:j + n]
+        a, near = kernel[j], values[j:j + n]
         for i in range(n):
-            out[i] += a * first[i]
+            out[i] += a * near[i]
 
 
 @jit(fastmath=True)

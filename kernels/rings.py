@@ -126,7 +126,7 @@ def weigh_cells(count, value, expected, noise, spread, weights, stats):
 
 @jit(fastmath=True)
 def weighted_products(f, weights, m, scaled, matrix):
-    """Upper triangle of ``f W f^T`` over the first m rows of f, and its column m; column m + 1 is working space, as its row."""
+    """Upper triangle of ``f W f^T`` over the first m rows of f, and its column m; what follows is working space, in f too."""
     for p in range(m):
         row = f[p]
         for i in range(weights.shape[0]):
