@@ -17,7 +17,7 @@ from .rings import RingNotFoundError, fit_ring
 _MOST_POINTS = 6000     # of the reciprocal lattice: as many as are worth the time of listing them
 _FINEST = 0.3           # smallest d-spacing that is looked for [Angstrom]
 _WIDEST = 80.0          # largest angle [degree]
-_RINGS = 10              # as many as the ring fit looks for
+_RINGS = 10             # as many as the ring fit looks for
 _DIFFUSE = 2.5          # a ring so many times as wide as the others is none
 _VISIBLE = 5.0          # significance of a weak ring that is only found where it is expected
 _LEAST_HEIGHT = 0.005   # of the strongest ring, for a weak one that no reflection is known for yet

@@ -11,9 +11,9 @@ from .kernels._bands import in_bands
 _PEAKS = 4          # candidates that each method may name
 _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of all, and once shadows count as pattern
 _SAMPLE = 4096      # values that tell a median or a quantile well enough
-_QUICK = 128        # the same for a quick look
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 _COARSE = 160       # longest side of the small image that is searched [blocks]
+_QUICK = 128        # the same for a quick look
 
 
 def block_means(image, bad, size):
