@@ -10,6 +10,7 @@ from .kernels._bands import in_bands
 
 _PEAKS = 4          # candidates that each method may name
 _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of all, and once shadows count as pattern
+_PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first
 _SAMPLE = 4096      # values that tell a median or a quantile well enough
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 _COARSE = 160       # longest side of the small image that is searched [blocks]
@@ -196,6 +197,8 @@ class Search:
         for most, found in zip(_CLIMBS, self._proposals(contrast, open_), strict=True):
             starts = [start[1:] for start in starts] + found
             starts = [(self.score(contrast, open_, x, y), x, y) for x, y in _apart(starts)]
+            if most == _CLIMBS[0] and not max(starts, default=(0,))[0] > _PLAIN * open_.sum():
+                continue
             for start in sorted(starts, reverse=True)[:most]:
                 _, x, y = self.climb(contrast, open_, *start)
                 if len(_apart([*given, (x, y)])) > len(given):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import edfast
+from edfast import rings
 from edfast.rings import RingNotFoundError, fit_ring
 from edfast.simulate import BeamStop, ring_pattern
 
@@ -295,7 +296,16 @@ def test_sixteen_threads_at_once():
     assert all(fit == expected for fit in found)
 
 
-# ----------------------------------------------------------------------------------------------------------- no rings there
+@pytest.mark.parametrize("look", [
+    {"radii": [128], "widths": 5.1, "amplitudes": 1000, "background": 60},
+    {"radii": [60, 100, 140], "beamstop": BeamStop(25)}])
+def test_a_plain_pattern_is_found_at_the_first_attempt(look, monkeypatch):
+    """The inside of one bright ring passes for a shadow, and must not send the search elsewhere first."""
+    attempts = []
+    monkeypatch.setattr(rings, "_try", lambda *args, _try=rings._try: attempts.append(args) or _try(*args))
+    image, truth = ring_pattern((512, 512), (245.4, 260.7), random_state=0, **look)
+    assert_right(fit_ring(image), truth.center, 0.02)
+    assert len(attempts) == 1
 
 
 @pytest.mark.parametrize("seed", [0, 2, 4, 5])
@@ -317,6 +327,9 @@ def test_a_ring_that_tells_nothing_beside_the_others_is_left_out():
     dim = fit_ring(image, max_rings=1, radius=190)
     assert dim.radius == pytest.approx(190, abs=0.5)
     assert_right(dim, truth.center, 0.5)
+
+
+# ----------------------------------------------------------------------------------------------------------- no rings there
 
 
 def without_rings(kind, rng):
