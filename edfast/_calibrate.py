@@ -12,12 +12,11 @@ from ._ponifile import Poni
 from ._profile import ring_height, ring_profile
 from ._scene import Detector
 from .geometry import poni_with_center, to_integrator
-from .rings import RingNotFoundError, fit_ring
+from .rings import _MAX_RINGS, RingNotFoundError, fit_ring
 
 _MOST_POINTS = 6000     # of the reciprocal lattice: as many as are worth the time of listing them
 _FINEST = 0.3           # smallest d-spacing that is looked for [Angstrom]
 _WIDEST = 80.0          # largest angle [degree]
-_RINGS = 10             # as many as the ring fit looks for
 _DIFFUSE = 2.5          # a ring so many times as wide as the others is none
 _VISIBLE = 5.0          # significance of a weak ring that is only found where it is expected
 _LEAST_HEIGHT = 0.005   # of the strongest ring, for a weak one that no reflection is known for yet
@@ -174,10 +173,10 @@ def calibrate_image(image, crystal, setup, *, distance=None, mask=None, tilt=Fal
 def _find_rings(image, mask):
     """The joint fit of the rings, very dim ones too; as circles where ellipses do not settle on a centre."""
     try:
-        return fit_ring(image, mask=mask, max_rings=_RINGS)
+        return fit_ring(image, mask=mask, max_rings=_MAX_RINGS)
     except RingNotFoundError:
         try:
-            return fit_ring(image, mask=mask, max_rings=_RINGS, ellipse=False)
+            return fit_ring(image, mask=mask, max_rings=_MAX_RINGS, ellipse=False)
         except RingNotFoundError as error:
             raise CalibrationError(str(error)) from error
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ._validation import as_image, as_mask
+from ._validation import as_image, as_mask, kernel_mask
 
 SECTORS = 32
 _LEAST = 0.2        # share of the azimuth, and of the typical error: fewer sectors agree by chance
@@ -24,10 +24,9 @@ def ring_profile(image, fit, *, mask=None):
     n = int(max(math.hypot(fit.cx - x, fit.cy - y) for x in (0, width) for y in (0, height)))
     stretch = 0.5 * math.log(fit.a / fit.b)
     strain = stretch * math.cos(2 * fit.angle), stretch * math.sin(2 * fit.angle)
-    table, nothing = np.empty((SECTORS, n, 4)), np.zeros((0, 0), np.uint8)
-    bad = nothing if mask is None else mask.view(np.uint8)
+    table = np.empty((SECTORS, n, 4))
     bins = np.array([0, n]), np.array([0.0]), np.array([1.0])
-    polar.unroll(image, bad, nothing, 1, fit.cx, fit.cy, *strain, *bins, table)
+    polar.unroll(image, kernel_mask(mask), kernel_mask(None), 1, fit.cx, fit.cy, *strain, *bins, table)
     polar.screen_cells(table)
     known = np.isfinite(table[..., 1])
     number, place = (np.where(known, table[..., k], 0).sum(axis=0) for k in (0, 2))

@@ -10,7 +10,7 @@ import numpy as np
 from . import __version__
 from ._files import check_output
 from ._ponifile import Poni, write_poni
-from ._validation import as_count, as_image, as_mask, as_number, choose
+from ._validation import as_count, as_image, as_mask, as_number, choose, kernel_mask
 from .geometry import CONVENTIONS, beam_center, fit_binning, poni_with_center
 
 WITH_BEAMSTOP = ("covariance", "ring")
@@ -114,7 +114,7 @@ def rings_elsewhere(image, cx, cy, mask=None):
 
     image = as_image(image)
     mask = as_mask(mask, image.shape)
-    found = nearby_center(image, np.zeros((0, 0), np.uint8) if mask is None else mask.view(np.uint8), cx, cy)
+    found = nearby_center(image, kernel_mask(mask), cx, cy)
     return found[:2] if found and math.dist(found[:2], (cx, cy)) > max(3, 0.7 * found[2]) else None
 
 

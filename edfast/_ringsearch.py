@@ -69,10 +69,10 @@ def _sample(weights):
     return places[::max(1, places.size // _SAMPLE)]
 
 
-def _quantile(values, share=0.5):
-    """The value below which this share of the others lie; numpy's own interpolates, and takes twice as long."""
-    place = int(share * (values.size - 1))
-    return np.partition(values, place)[place]
+def _quantile(values, places, share=0.5):
+    """The value at some of the places below which this share lie; numpy's own interpolates, and takes twice as long."""
+    rank = int(share * (places.size - 1))
+    return np.partition(np.take(values, places), rank)[rank]
 
 
 def _clean(flags, least, grow):
@@ -94,13 +94,13 @@ class Search:
             return
         self._sums, self._numbers = np.empty((2, int(np.hypot(*means.shape)) + 2))
         seen, around = _sample(self.usable), _smooth(means, self.usable, 4)
-        self._noise = _quantile(np.abs(np.take(means, seen) - np.take(around, seen))) / 0.6745
-        self.dark = _quantile(np.take(around, seen), 0.01)
+        self._noise = _quantile(np.abs(means - around), seen) / 0.6745
+        self.dark = _quantile(around, seen, 0.01)
         # So far must be averaged that a shadow is told from the noise; the second time from the dark level itself.
         for _ in range(2):
-            self._typical = max(_quantile(np.take(around, seen)) - self.dark, 1e-3 * self._noise)
+            self._typical = max(_quantile(around, seen) - self.dark, 1e-3 * self._noise)
             self._reach = int(np.clip(np.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0, 3))
-            self.dark = _quantile(np.take(_smooth(means, self.usable, min(self._reach, 2)), seen), 0.01)
+            self.dark = _quantile(_smooth(means, self.usable, min(self._reach, 2)), seen, 0.01)
 
     def shadows(self):
         """Dark regions beside bright ones, taken for a beam stop as long as no centre is known: uint8."""
@@ -146,9 +146,9 @@ class Search:
         """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""
         around = _smooth(self.means, weights, reach)
         seen, signal = _sample(weights), np.maximum(around - self.dark, 0)
-        usual = np.sqrt(signal + 0.05 * _quantile(np.take(signal, seen)) + 1e-300)
+        usual = np.sqrt(signal + 0.05 * _quantile(signal, seen) + 1e-300)
         values = np.where(weights > 0, (self.means - around) / usual, 0)
-        limit = 4 * _quantile(np.abs(np.take(values, seen)))
+        limit = 4 * _quantile(np.abs(values), seen)
         return np.clip(values, -limit, limit) if limit > 0 else np.sign(values)
 
     def score(self, contrast, weights, x, y):
@@ -272,7 +272,6 @@ def by_slopes(contrast, weights):
     coarse.slope_tensor(_smooth(contrast, weights, 2), usable, *tensor)
     xx, xy, yy = (_smooth(part, usable, 3) for part in tensor)
     votes = np.empty_like(contrast)
-    clear = np.take(xx + yy, _sample(usable))
-    coarse.radial_votes(xx, xy, yy, usable, _quantile(clear), 4.0, votes)
+    coarse.radial_votes(xx, xy, yy, usable, _quantile(xx + yy, _sample(usable)), 4.0, votes)
     narrow = _smooth(votes, ones, 1)
     return list(_peaks(narrow - _smooth(narrow, ones, 8), 4, 1.0))

@@ -67,6 +67,11 @@ def as_mask(mask, shape, name="mask"):
     return np.ascontiguousarray(array if array.dtype == bool else array != 0)
 
 
+def kernel_mask(mask):
+    """A bool mask, or None, as kernels take it: uint8, without rows where nothing is masked, which is faster."""
+    return np.zeros((0, 0), np.uint8) if mask is None or not mask.any() else mask.view(np.uint8)
+
+
 def as_number(value, name, *, minimum=-math.inf, maximum=math.inf, above=None, unit=""):
     """`value` as a finite float within [minimum, maximum], and greater than `above` where that is given."""
     if isinstance(value, np.ndarray) and value.ndim == 0:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ._profile import SECTORS, averaged
 from ._results import Ring, RingFit
-from ._validation import as_count, as_image, as_mask, as_number
+from ._validation import as_count, as_image, as_mask, as_number, kernel_mask
 
 __all__ = ["Ring", "RingFit", "RingNotFoundError", "fit_ring"]
 
@@ -46,8 +46,8 @@ _RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in th
 _AGREED = 0.6        # share of the sectors in which a ring can be seen that must not contradict it
 _CHANCE = 7.0       # standard errors by which bumps stand out now and then that are none,
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
-_DIM = 0.01         # height of a very dim ring, in that of the brightest
 _NOTHING = 1e-3     # share of it from where on a ring can disturb another one that it touches
+_DIM = 0.01         # height of a very dim ring, in that of the brightest
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
 _MERGED = 0.6       # rings nearer than this are one,
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
@@ -176,7 +176,7 @@ def _profile(frame, state):
     return _Profile(state, *averaged(table)[:2])
 
 
-def _sharp(frame, state, before=None):
+def _sharp(frame, state, before):
     """The profile about a state: the one `before` if that is sharp for this state too."""
     return before if before and state.near(before.state, _SHARP) else _profile(frame, state)
 
@@ -388,8 +388,7 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
         center = tuple(as_number(value, "center") for value in center)
     if min(image.shape) < 16:
         raise RingNotFoundError(f"an image of shape {image.shape} is too small to tell a ring")
-    bad = np.zeros((0, 0), np.uint8) if mask is None else mask.view(np.uint8)
-    return _search_and_fit(image, bad, center, radius, bool(ellipse), max_rings)
+    return _search_and_fit(image, kernel_mask(mask), center, radius, bool(ellipse), max_rings)
 
 
 def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
@@ -397,7 +396,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
 
     bad = _ringsearch.without_dead_pixels(image, bad)
     factor, middle, share = _ringsearch.blocks(image, bad, _MIDDLE)
-    hidden = _masking(share < 0.7)
+    hidden = kernel_mask(share < 0.7)
     size, means, share = _ringsearch.blocks(middle, hidden, _ringsearch._COARSE)
     search = _ringsearch.Search(means, share)
     if search.empty:
@@ -486,12 +485,7 @@ def _resolve(image, bad, frame, factor, block):
     from ._ringsearch import block_means
 
     means, share = block_means(image, bad, block)
-    return _Frame(means, _masking(share < 1), frame.shade, size)
-
-
-def _masking(flags):
-    """A mask for the kernels: uint8, without rows where nothing is masked, which is faster."""
-    return flags.view(np.uint8) if flags.any() else np.zeros((0, 0), np.uint8)
+    return _Frame(means, kernel_mask(share < 1), frame.shade, size)
 
 
 def _doubt(solution):

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import _stacks
 from ._results import StackTrack, TrackResult
-from ._validation import as_count, as_image, as_mask, as_number
+from ._validation import as_count, as_image, as_mask, as_number, kernel_mask
 from .rings import RingNotFoundError, fit_ring
 
 __all__ = ["CenterTracker", "StackTrack", "TrackResult", "track_stack"]
@@ -251,7 +251,7 @@ def _bad_pixels(frame, mask, center):
     """What is masked, not finite, dead or in the shade of a beam stop, as uint8; without rows where nothing is."""
     from . import _ringsearch
 
-    bad = np.zeros((0, 0), np.uint8) if mask is None else mask.view(np.uint8)
+    bad = kernel_mask(mask)
     bad = _ringsearch.without_dead_pixels(frame, bad)
     size, means, share = _ringsearch.blocks(frame, bad, _ringsearch._COARSE)
     search = _ringsearch.Search(means, share)
