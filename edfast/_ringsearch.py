@@ -10,7 +10,8 @@ from .kernels._bands import in_bands
 
 _PEAKS = 4          # candidates that each method may name
 _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of all, and once shadows count as pattern
-_PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first
+_PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first,
+_AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the second one, this share
 _SAMPLE = 4096      # values that tell a median or a quantile well enough
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 _COARSE = 160       # longest side of the small image that is searched [blocks]
@@ -197,7 +198,7 @@ class Search:
         for most, found in zip(_CLIMBS, self._proposals(contrast, open_), strict=True):
             starts = [start[1:] for start in starts] + found
             starts = [(self.score(contrast, open_, x, y), x, y) for x, y in _apart(starts)]
-            if most == _CLIMBS[0] and not max(starts, default=(0,))[0] > _PLAIN * open_.sum():
+            if most == _CLIMBS[0] and not _plain([score for score, *_ in starts], open_.sum()):
                 continue
             for start in sorted(starts, reverse=True)[:most]:
                 _, x, y = self.climb(contrast, open_, *start)
@@ -223,6 +224,12 @@ def nearby_center(image, bad, cx, cy):
     if best < 5 * np.sqrt(len(search._sums)) or best < 1.2 * here:
         return None
     return (x + 0.5) * size - 0.5, (y + 0.5) * size - 0.5, size
+
+
+def _plain(scores, whole):
+    """Whether the best of the scores leaves no doubt, without a look at what other methods find."""
+    best, second, *_ = *sorted(scores, reverse=True), 0, 0
+    return best > _PLAIN * whole or best > max(_AHEAD * second, _SEEN * whole)
 
 
 def _vertex(before, here, after):

@@ -35,8 +35,10 @@ _STANDING = 0.14, 1.0   # and of those that were
 _FIRM = 30.0        # standard errors from where on a ring that agrees with one that stands need not stand itself
 _STILL = 0.3        # squared last step, in standard errors, that counts as converged
 _SHARP = 0.1        # widths that a ring may be off in a profile without blurring it
+_WIDE_ENOUGH = 1.5  # width from where on the bins of a profile serve for a fit
+_ALIKE = 3.0        # widths that a ring may be off in the cells of a profile for these to serve still
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
-_CLEAR = 2000.0     # quality from where on no other candidate is tried
+_CLEAR = 2000.0     # quality from where on no other candidate is tried, if the sectors are calm
 _BRIGHT = 1e5       # quality from where on a rough fit serves although its rings have moved by as much as their width
 _TOO_WIDE = 1.3     # times as wide as the rings are may be the widths for which cells and annuli were chosen
 _STRAINED = 0.06    # strain at which the rings must stand out twice as clearly: what lies there by chance fits some ellipse
@@ -73,6 +75,14 @@ class _State:
         """Whether no ring has moved so far, in its widths, that pixels stand in the wrong cells."""
         move = np.abs(self.center - other.center).max() + np.abs(self.strain - other.strain).max() * self.radii.max()
         return move < part * self.widths.min()
+
+    def about(self, other):
+        """Shift and strain relative to another state, in the plane in which that one's strain is undone."""
+        from .kernels import polar
+
+        s11, s12, s22 = polar.stretch(*other.strain)
+        dx, dy = self.center - other.center
+        return np.array([s11 * dx + s12 * dy, s12 * dx + s22 * dy, *(self.strain - other.strain)])
 
     def scaled(self, factor):
         """The same in pixels that are `factor` times smaller."""
@@ -114,28 +124,38 @@ def _unroll(frame, state, first, lo, step, n_sectors):
     return table
 
 
-def _plan(state, shape, fineness):
-    """Annuli around the rings: (first bin of each, inner radius, step, first ring of each, degree of the background)."""
+def _plan(state, shape, fineness, whole):
+    """Annuli around the rings: (first bin of each, inner radius, step, first ring of each, degree of the background).
+
+    Where `whole` is true they are made up of whole pixels.
+    """
     from .kernels import rings
 
     n = len(state.radii)
     ring_first, bins, degrees = np.zeros((3, n + 1), np.int64)
     lo, step = np.zeros((2, n))
-    groups = rings.plan_groups(state.radii, state.widths, _REACH, 2.0 * math.hypot(*shape), fineness, ring_first, lo, step,
+    groups = rings.plan_groups(state.radii, state.widths, _REACH, 2.0 * math.hypot(*shape), fineness, whole, ring_first, lo, step,
                                bins, degrees)
     first = np.zeros(groups + 1, np.int64)
     np.cumsum(bins[:groups], out=first[1:])
     return first, lo[:groups], step[:groups], ring_first[:groups + 1], degrees[:groups]
 
 
-def _fit(frame, state, ellipse, final):
-    """One unrolling about `state` and one joint fit; coarser and faster unless it is to be `final`."""
+def _fit(frame, radial, state, ellipse):
+    """One joint fit from `state`: of the cells of a profile, quick and rough, or without one of the pixels, for good."""
     from .kernels import polar, rings
 
-    first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape, _FINENESS[final])
-    n_sectors = 64 if state.radii.max() >= 40 else 32
-    table = _unroll(frame, state, first, lo, step, n_sectors)
-    s11, s12, s22 = polar.stretch(*state.strain)
+    final = radial is None
+    anew = final or state.widths.min() < _WIDE_ENOUGH
+    first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape, _FINENESS[final], not anew)
+    if anew:
+        origin, n_sectors = state, 64 if state.radii.max() >= 40 else 32
+        table = _unroll(frame, origin, first, lo, step, n_sectors)
+    else:
+        origin, n_sectors = radial.origin, SECTORS
+        table = np.empty((n_sectors, first[-1], 4))
+        polar.rebin(radial.table, first, lo, step, table)
+    s11, s12, s22 = polar.stretch(*origin.strain)
     angles = polar.sector_angles(n_sectors, s11, s12)
     n, groups, most = len(state.radii), len(lo), int(np.diff(ring_first).max())
     size, m = 4 + 3 * n + int((degrees + 1).sum()), 4 * most + 3 + int(degrees.max())
@@ -144,7 +164,7 @@ def _fit(frame, state, ellipse, final):
     if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
         raise RingNotFoundError("no usable pixels where rings were looked for")
     rings.start_values(table, first, lo, step, ring_first, state.radii, signal, noise, spans)
-    radii, widths, geometry, covariance = state.radii.copy(), state.widths.copy(), np.zeros(4), np.zeros((4 + 3 * n,) * 2)
+    radii, widths, geometry, covariance = state.radii.copy(), state.widths.copy(), state.about(origin), np.zeros((4 + 3 * n,) * 2)
     weights, trust, scores = np.ones((3, groups, n_sectors))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
@@ -155,16 +175,18 @@ def _fit(frame, state, ellipse, final):
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
     covariance[:2] = unstretch @ covariance[:2]
     covariance[:, :2] = covariance[:, :2] @ unstretch.T
-    found = _State(state.center + unstretch @ geometry[:2], state.strain + geometry[2:], radii, widths)
+    found = _State(origin.center + unstretch @ geometry[:2], origin.strain + geometry[2:], radii, widths)
     return _Solution(found, table, angles, plan, gain, covariance, weights, trust, scores, signal, variances, noise)
 
 
 class _Profile(NamedTuple):
-    """Robust radial profile, in steps of a pixel, with its error, and about what."""
+    """Robust radial profile about `state`, in steps of a pixel, with its error, and the cells about `origin` that it is from."""
 
     state: _State
     mean: np.ndarray
     error: np.ndarray
+    origin: _State
+    table: np.ndarray
 
 
 def _profile(frame, state):
@@ -173,12 +195,24 @@ def _profile(frame, state):
     far = max(math.hypot(state.center[0] - x, state.center[1] - y) for x in (0, width) for y in (0, height))
     n = int(min(far, 1.2 * max(height, width)))
     table = _unroll(frame, state, np.array([0, n]), np.array([0.0]), np.array([1.0]), SECTORS)
-    return _Profile(state, *averaged(table)[:2])
+    return _Profile(state, *averaged(table)[:2], state, table)
+
+
+def _realigned(before, state):
+    """The profile about a state not far from that of the one `before`, from the same cells."""
+    from .kernels import polar
+
+    s11, s12, _ = polar.stretch(*before.origin.strain)
+    table = np.empty_like(before.table)
+    polar.realign(before.table, polar.sector_angles(SECTORS, s11, s12), state.about(before.origin), table)
+    return _Profile(state, *averaged(table)[:2], before.origin, before.table)
 
 
 def _sharp(frame, state, before):
-    """The profile about a state: the one `before` if that is sharp for this state too."""
-    return before if before and state.near(before.state, _SHARP) else _profile(frame, state)
+    """The profile about a state: the one `before` if that is sharp for this state too, or else one from its cells."""
+    if before and state.near(before.state, _SHARP):
+        return before
+    return _realigned(before, state) if before and state.near(before.origin, _ALIKE) else _profile(frame, state)
 
 
 def _look_for_rings(radial, known, every):
@@ -240,15 +274,18 @@ def _prune(state, sure, even):
     return keep
 
 
-def _settle(frame, state, rings, ellipse, *, final=False):
+def _settle(frame, radial, state, rings, ellipse):
     """Fit, and drop what proves to be no ring, until all are sure and stay: (solution, rings), or why not.
 
-    Rings that are still missing keep a fit from converging. Unless it is to be final, a geometry that stays is enough.
+    Rings that are still missing keep a fit from converging. Where it is one of a profile, a geometry that stays is enough.
     """
+    final = radial is None
     for turn in range(6):
         rings = rings[np.argsort(rings[:, 0])]
         start = _State(state.center, state.strain, rings[:, 0], rings[:, 1])
-        solution = _fit(frame, start, ellipse, final)
+        if not final and not start.near(radial.origin, _ALIKE):
+            radial = _profile(frame, start)
+        solution = _fit(frame, radial, start, ellipse)
         sure, found = _sureness(solution), solution.state
         keep = _prune(found, sure, solution.even)
         close = np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape)
@@ -283,8 +320,10 @@ def _split(frame, solution, rings, ellipse, radial):
     k = np.argmax(rings[:, 1])
     if _chi2(solution) < _CALM if len(rings) == 1 else rings[k, 1] < _WIDE * np.median(np.delete(rings[:, 1], k)):
         return solution, rings
+    if rings[k, 3] ** 2 < _NOTHING * np.sum(rings[:, 3] ** 2):
+        return solution, rings
     halves = _halves(rings[k])
-    parted, outcome = _settle(frame, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
+    parted, outcome = _settle(frame, radial, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
     if parted is None or len(outcome) <= len(rings) or parted.gain > 1 or parted.noise[3] > solution.noise[3]:
         return solution, rings
     both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
@@ -312,9 +351,9 @@ def _try(frame, center, ellipse, every):
         if turn == 0 and not every:
             # The clear ones fix centre and strain, with which the profile becomes so sharp that the others can be told.
             looked = looked[(looked[:, 2] > 0.08 * looked[0, 2]) & (looked[:, 3] > 0.3 * looked[0, 3])]
-        solution, outcome = _settle(frame, state, looked, ellipse)
+        solution, outcome = _settle(frame, radial, state, looked, ellipse)
         if solution is None and len(looked) == 1:
-            solution, outcome = _settle(frame, state, _halves(looked[0]), ellipse)
+            solution, outcome = _settle(frame, radial, state, _halves(looked[0]), ellipse)
         if solution is None:
             why = outcome
             break
@@ -418,7 +457,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
         quality = float(np.sum(outcome[:, 3] ** 2)) / max(chi2, 1.0)
         if quality > best[0]:
             best = quality, solution, outcome, frame
-        if quality > _CLEAR and chi2 < _CALM:
+        if quality > _CLEAR * max(chi2 / _CALM, 1.0) ** 4:
             break
     _, solution, outcome, frame = best
     if solution is None:
@@ -468,7 +507,7 @@ def _settle_clearest(frame, state, rings, ellipse):
     """The last fit. Where not all rings (surest first) come to rest together, half of them are tried, and half of these."""
     number = len(rings)
     while number:
-        solution, outcome = _settle(frame, state, rings[:number], ellipse, final=True)
+        solution, outcome = _settle(frame, None, state, rings[:number], ellipse)
         if solution is not None:
             return solution
         number //= 2

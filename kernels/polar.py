@@ -141,6 +141,41 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, table):
 
 
 @jit
+def rebin(table, first, lo, step, out):
+    """Annuli as `unroll` would sum them, made of bins of one pixel from radius 0 on: `lo` and `step` are whole numbers.
+
+    Bins that are NaN are left out.
+    """
+    out[:] = 0.0
+    for g in range(lo.shape[0]):
+        size, middle = np.int64(step[g]), 0.5 * step[g] - 0.5
+        for j in range(table.shape[0]):
+            for i in range(first[g], first[g + 1]):
+                begin = np.int64(lo[g]) + (i - first[g]) * size
+                for k in range(begin, min(begin + size, table.shape[1])):
+                    n, total, place, square = table[j, k]
+                    if total == total:
+                        out[j, i, 0] += n
+                        out[j, i, 1] += total
+                        out[j, i, 2] += (place + n * (k - begin - middle)) / size
+                        out[j, i, 3] += square
+
+
+@jit
+def realign(table, angles, geometry, out):
+    """The cells of bins of one pixel as they would be about another centre and with another strain, to the nearest bin."""
+    for j in range(table.shape[0]):
+        stretched = 1 + geometry[2] * np.cos(2 * angles[j]) + geometry[3] * np.sin(2 * angles[j])
+        along = geometry[0] * np.cos(angles[j]) + geometry[1] * np.sin(angles[j])
+        for i in range(table.shape[1]):
+            k = np.int64(np.floor((i + 0.5) * stretched + along))
+            if 0 <= k < table.shape[1]:
+                out[j, i] = table[j, k]
+            else:
+                out[j, i] = 0.0
+
+
+@jit
 def screen_cells(table):
     """Make NaN of the cells that hold a hot or dead pixel: one pixel too far from the others for the noise of its radius.
 

@@ -714,12 +714,12 @@ def show_sectors(table, first, lo, step, ring_first, radii, widths, by_group, we
 
 
 @jit
-def plan_groups(radii, widths, reach, r_max, fineness, ring_first, lo, step, bins, degrees):
+def plan_groups(radii, widths, reach, r_max, fineness, whole, ring_first, lo, step, bins, degrees):
     """Annuli around sorted rings, merged where rings are near each other; returns their number.
 
     Group g holds the rings ring_first[g] to ring_first[g + 1] and `bins[g]` bins of step[g] from lo[g]; degrees[g] is the
     degree of its background. Every annulus reaches `reach` widths to both sides, half way to the next where they would
-    overlap.
+    overlap. The bins are `fineness` to a width, or whole pixels where `whole` is true.
     """
     groups = 0
     for k in range(radii.shape[0]):
@@ -739,9 +739,14 @@ def plan_groups(radii, widths, reach, r_max, fineness, ring_first, lo, step, bin
         finest = np.inf
         for k in range(ring_first[g], ring_first[g + 1]):
             finest = min(finest, widths[k])
-        # A shade less than a whole number: the ratio often is one, and rounding must not decide how the pixels are binned.
-        bins[g] = max(np.int64(np.ceil((step[g] - lo[g]) * fineness / finest - 0.01)), 8)
-        step[g] = (step[g] - lo[g]) / bins[g]
+        if whole:
+            lo[g], size = np.floor(lo[g]), max(np.floor(finest / fineness), 1.0)
+            bins[g] = max(np.int64(np.ceil((step[g] - lo[g]) / size)), 8)
+            step[g] = size
+        else:
+            # A shade less than a whole number: the ratio often is one, and rounding must not decide how the pixels are binned.
+            bins[g] = max(np.int64(np.ceil((step[g] - lo[g]) * fineness / finest - 0.01)), 8)
+            step[g] = (step[g] - lo[g]) / bins[g]
         degrees[g] = min(3 + 2 * (ring_first[g + 1] - ring_first[g]), 9)
     return groups
 
