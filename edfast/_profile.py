@@ -7,6 +7,7 @@ import numpy as np
 from ._validation import as_image, as_mask, kernel_mask
 
 SECTORS = 32
+_COST = 8           # times as long as others takes this look at a pixel
 _LEAST = 0.2        # share of the azimuth, and of the typical error: fewer sectors agree by chance
 
 
@@ -16,21 +17,33 @@ def ring_profile(image, fit, *, mask=None):
     The radius is that of the pixels in the bin, in the mean: geometric mean of semi-axes, as of the rings of `fit` (a
     `RingFit`). The error is infinite where too little of the azimuth is seen.
     """
-    from .kernels import polar
-
     image = as_image(image)
     mask = as_mask(mask, image.shape)
     height, width = image.shape
     n = int(max(math.hypot(fit.cx - x, fit.cy - y) for x in (0, width) for y in (0, height)))
     stretch = 0.5 * math.log(fit.a / fit.b)
     strain = stretch * math.cos(2 * fit.angle), stretch * math.sin(2 * fit.angle)
-    table = np.empty((SECTORS, n, 4))
     bins = np.array([0, n]), np.array([0.0]), np.array([1.0])
-    polar.unroll(image, kernel_mask(mask), kernel_mask(None), 1, fit.cx, fit.cy, *strain, *bins, table)
-    polar.screen_cells(table)
+    table = unrolled(image, kernel_mask(mask), kernel_mask(None), 1, (fit.cx, fit.cy), strain, *bins, SECTORS)
     known = np.isfinite(table[..., 1])
     number, place = (np.where(known, table[..., k], 0).sum(axis=0) for k in (0, 2))
     return np.arange(n) + 0.5 + place / np.maximum(number, 1), *averaged(table)
+
+
+def unrolled(image, bad, shade, size, center, strain, first, lo, step, n_sectors):
+    """Cells (n_sectors, bins, 4) of the annuli of `edfast.kernels.polar.unroll`, hot and dead pixels screened."""
+    from .kernels import polar
+    from .kernels._bands import in_bands
+
+    table = np.empty((n_sectors, first[-1], 4))
+
+    def halves(start, stop):
+        for below in (True, False)[start:stop]:
+            polar.unroll(image, bad, shade, size, *center, *strain, first, lo, step, below, table)
+
+    in_bands(halves, 2, _COST * image.size)
+    polar.screen_cells(table)
+    return table
 
 
 def averaged(table):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._profile import SECTORS, averaged
+from ._profile import SECTORS, averaged, unrolled
 from ._results import Ring, RingFit
 from ._validation import as_count, as_image, as_mask, as_number, kernel_mask
 
@@ -116,12 +116,7 @@ class _Solution:
 
 
 def _unroll(frame, state, first, lo, step, n_sectors):
-    from .kernels import polar
-
-    table = np.empty((n_sectors, first[-1], 4))
-    polar.unroll(frame.image, frame.bad, frame.shade, frame.size, *state.center, *state.strain, first, lo, step, table)
-    polar.screen_cells(table)
-    return table
+    return unrolled(frame.image, frame.bad, frame.shade, frame.size, state.center, state.strain, first, lo, step, n_sectors)
 
 
 def _plan(state, shape, fineness, whole):

@@ -22,34 +22,35 @@ def sector_angles(n_sectors, s11, s12):
 
 
 @jit(fastmath=True)
-def _places(x0, x1, cx, quad, lo, inverse, places):
-    """Radius of the pixels x0 to x1 of a row, in bins from `lo`: the part of the work that vectorises."""
-    for x in range(x0, x1):
-        dx = x - cx
+def _places(columns, shift, quad, lo, inverse, last, bins, places):
+    """Bins of neighbouring pixels of a row, and their places within these: the part of the work that vectorises."""
+    for x in range(columns.shape[0]):
+        dx = columns[x] - shift
         places[x] = (np.sqrt((quad[0] * dx + quad[1]) * dx + quad[2]) - lo) * inverse
+    for x in range(columns.shape[0]):
+        bins[x] = np.int32(min(max(places[x], 0.0), last))
+    for x in range(columns.shape[0]):
+        places[x] -= np.float64(bins[x]) + 0.5
 
 
 @jit
-def _blank(x0, x1, hidden, places):
-    """NaN for the places of the hidden pixels among x0 to x1."""
-    for x in range(x0, x1):
-        places[x] = np.nan if hidden[x] else places[x]
+def _blank(hidden, bins):
+    """Hidden pixels have no bin."""
+    for x in range(hidden.shape[0]):
+        bins[x] = -1 if hidden[x] else bins[x]
 
 
 @jit
-def _run(row, x0, x1, places, cells, first, last):
+def _run(row, x0, x1, bins, places, cells, first):
     """Sum row[x0:x1] into the cells of one sector, from `first` on: number, value, place within the cell, squared value."""
-    for x in range(x0, x1):
-        place = places[x]
-        if place != place:
-            continue
-        i = np.uint32(min(max(place, 0.0), last))
-        value = np.float64(row[x])
-        add_four(cells, first + np.uint64(i), 1.0, value, place - (np.float64(i) + 0.5), value * value)
+    for x in range(np.uint64(x0), np.uint64(x1)):
+        if bins[x] >= 0:
+            value = np.float64(row[x])
+            add_four(cells, first + np.uint64(np.uint32(bins[x])), 1.0, value, places[x], value * value)
 
 
 @jit
-def _split(row, x0, x1, cx, dy, cuts, below, places, cells, first, last, n_bins):
+def _split(row, x0, x1, cx, dy, cuts, below, bins, places, cells, first, n_bins):
     """Cut the run at the sector boundaries that it crosses (they are lines through the centre, sorted along the row)."""
     half = cuts.shape[0] + 1
     # Sector at the left end: the cuts are crossed in descending order on rows below the centre, ascending above it.
@@ -62,7 +63,7 @@ def _split(row, x0, x1, cx, dy, cuts, below, places, cells, first, last, n_bins)
         end = x1 if edge >= x1 else np.int64(np.ceil(edge))
         if end > x0:
             sector = j if below else half + j
-            _run(row, x0, end, places, cells, np.uint64(sector * n_bins + first), last)
+            _run(row, x0, end, bins, places, cells, np.uint64(sector * n_bins + first))
             x0 = end
         if x0 >= x1:
             return
@@ -91,25 +92,31 @@ def _hide(bad, shadow, hidden):
 
 
 @jit
-def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, table):
+def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, below, table):
     """Sum the pixels of annuli into ``table[sector, bin]``: number, sum, sum of places within the bin, sum of squares.
 
     Annulus g covers the bins first[g] to first[g + 1], from radius lo[g] in steps of step[g]. Radii are those of the plane in
     which the strain (e1, e2) is undone. `bad` (H, W) masks pixels, `shade` masks blocks of size x size pixels; both are uint8
     and without rows where there is nothing to mask. Pixels that are NaN or inf make their cell NaN.
+
+    Only the rows below the centre, which make up the first half of the sectors, or those above it, which make up the second.
     """
     height, width = image.shape
     s11, s12, s22 = stretch(e1, e2)
-    half = table.shape[0] // 2
+    half, n_bins = table.shape[0] // 2, table.shape[1]
     angles = np.arctan2(s12, s11) + np.arange(1, half) * (np.pi / half)
     cuts = (s22 * np.cos(angles) - s12 * np.sin(angles)) / (s11 * np.sin(angles) - s12 * np.cos(angles))
-    table[:] = 0.0
-    n_bins, cells = table.shape[1], table.reshape((-1, 4))
+    mine = table[:half] if below else table[half:]
+    mine[:] = 0.0
+    cells, sums = table.reshape((-1, 4)), mine.reshape((-1, 4))
     a, b, c = s11 * s11 + s12 * s12, s12 * (s11 + s22), s12 * s12 + s22 * s22
-    shadow, hidden, places = np.zeros(width, np.uint8), np.zeros(width, np.uint8), np.empty(width)
+    shadow, hidden = np.zeros((2, width), np.uint8)
+    columns, places, bins = np.arange(width).astype(np.float64), np.empty(width), np.empty(width, np.int32)
     shadowed = masked = False
-    for y in range(height):
-        if shade.shape[0] > 0 and y % size == 0:
+    middle = np.int64(min(max(np.ceil(cy), 0.0), np.float64(height)))
+    top, bottom = (middle, height) if below else (0, middle)
+    for y in range(top, bottom):
+        if shade.shape[0] > 0 and (y % size == 0 or y == top):
             shadowed = _shadow(shade[y // size], size, shadow)
         if bad.shape[0] > 0:
             masked = _hide(bad[y], shadow, hidden)
@@ -130,14 +137,14 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, table):
                 in_right = max(min(np.int64(np.floor(cx + shift + inner)) + 1, right), left)
             for x0, x1 in ((left, in_left), (in_right, right)):
                 if x1 > x0:
-                    _places(x0, x1, cx, quad, lo[g], 1 / step[g], places)
+                    _places(columns[x0:x1], cx, quad, lo[g], 1 / step[g], last, bins[x0:x1], places[x0:x1])
                     if masked or shadowed:
-                        _blank(x0, x1, hidden if masked else shadow, places)
-                    _split(image[y], x0, x1, cx, dy, cuts, dy >= 0, places, cells, first[g], last, n_bins)
-    for k in range(cells.shape[0]):
+                        _blank((hidden if masked else shadow)[x0:x1], bins[x0:x1])
+                    _split(image[y], x0, x1, cx, dy, cuts, below, bins, places, cells, first[g], n_bins)
+    for k in range(sums.shape[0]):
         # One NaN or inf poisons its cell: what is left of it might be biased.
-        if not abs(cells[k, 1]) < np.inf:
-            cells[k, 1] = cells[k, 3] = np.nan
+        if not abs(sums[k, 1]) < np.inf:
+            sums[k, 1] = sums[k, 3] = np.nan
 
 
 @jit
@@ -153,12 +160,11 @@ def rebin(table, first, lo, step, out):
             for i in range(first[g], first[g + 1]):
                 begin = np.int64(lo[g]) + (i - first[g]) * size
                 for k in range(begin, min(begin + size, table.shape[1])):
-                    n, total, place, square = table[j, k]
-                    if total == total:
-                        out[j, i, 0] += n
-                        out[j, i, 1] += total
-                        out[j, i, 2] += (place + n * (k - begin - middle)) / size
-                        out[j, i, 3] += square
+                    if table[j, k, 1] == table[j, k, 1]:
+                        out[j, i, 0] += table[j, k, 0]
+                        out[j, i, 1] += table[j, k, 1]
+                        out[j, i, 2] += (table[j, k, 2] + table[j, k, 0] * (k - begin - middle)) / size
+                        out[j, i, 3] += table[j, k, 3]
 
 
 @jit
@@ -169,10 +175,9 @@ def realign(table, angles, geometry, out):
         along = geometry[0] * np.cos(angles[j]) + geometry[1] * np.sin(angles[j])
         for i in range(table.shape[1]):
             k = np.int64(np.floor((i + 0.5) * stretched + along))
-            if 0 <= k < table.shape[1]:
-                out[j, i] = table[j, k]
-            else:
-                out[j, i] = 0.0
+            there = 0 <= k < table.shape[1]
+            for q in range(4):
+                out[j, i, q] = table[j, k, q] if there else 0.0
 
 
 @jit

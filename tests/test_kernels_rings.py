@@ -16,7 +16,8 @@ def table_of(image, center, *, strain=(0.0, 0.0), bad=NO_MASK, shade=NO_MASK, si
     first = np.concatenate([[0], np.cumsum([bins for _, _, bins in annuli])])
     lo, step = np.array([(inner, width) for inner, width, _ in annuli]).T.copy()
     table = np.empty((32, first[-1], 4))
-    polar.unroll(image, bad, shade, size, *center, *strain, first, lo, step, table)
+    for below in (True, False):
+        polar.unroll(image, bad, shade, size, *center, *strain, first, lo, step, below, table)
     return table
 
 
@@ -275,7 +276,7 @@ def test_annuli_do_not_overlap_and_hold_their_rings(radii):
     radii, widths, n = np.array(radii), np.linspace(1.5, 2.5, len(radii)), len(radii)
     lo, step = np.zeros((2, n))
     ring_first, bins, degrees = np.zeros((3, n + 1), np.int64)
-    groups = rings.plan_groups(radii, widths, 6.0, 200.0, 3.5, ring_first, lo, step, bins, degrees)
+    groups = rings.plan_groups(radii, widths, 6.0, 200.0, 3.5, False, ring_first, lo, step, bins, degrees)
     ends = lo + step * bins[:n]
     assert ring_first[0] == 0
     assert ring_first[groups] == n
