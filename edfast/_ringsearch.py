@@ -12,6 +12,8 @@ _PEAKS = 4          # candidates that each method may name
 _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of all, and once shadows count as pattern
 _PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first,
 _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the second one, this share
+_NEIGHBOURS = (-1, 0), (1, 0), (0, -1), (0, 1)
+_LAST = 0.7         # last step of a climb [blocks]: the score is rough at smaller ones
 _SAMPLE = 4096      # values that tell a median or a quantile well enough
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 _COARSE = 160       # longest side of the small image that is searched [blocks]
@@ -93,7 +95,7 @@ class Search:
         self.empty = not good.size or good.min() == good.max()
         if self.empty:
             return
-        self._sums, self._numbers = np.empty((2, int(np.hypot(*means.shape)) + 2))
+        self._bins = np.empty((int(np.hypot(*means.shape)) + 2, 2))
         seen, around = _sample(self.usable), _smooth(means, self.usable, 4)
         self._noise = _quantile(np.abs(means - around), seen) / 0.6745
         self.dark = _quantile(around, seen, 0.01)
@@ -114,7 +116,7 @@ class Search:
 
     def stop(self, x, y, *, size):
         """What is dark for its distance from a known centre (x, y), and its penumbra: uint8. A block is `size` pixels wide."""
-        profile = np.empty(len(self._sums))
+        profile = np.empty(len(self._bins))
         coarse.radial_quantile(self.means, self.usable, x, y, 0.65, 8, profile)
         known = np.flatnonzero(np.isfinite(profile))
         if len(known) < 8:
@@ -122,26 +124,26 @@ class Search:
         profile = np.interp(np.arange(len(profile)), known, profile[known]) - self.dark
         # The median along the radius takes narrow rings out: a gap in the texture is no shadow.
         padded = np.pad(profile, 5, mode="edge")
-        expected = np.minimum(profile, np.median(np.lib.stride_tricks.sliding_window_view(padded, 11), axis=1))
+        expected = np.minimum(profile, np.sort(np.lib.stride_tricks.sliding_window_view(padded, 11), axis=1)[:, 5])
         # About the centre, where a stop hides every direction, the first radius that is bright all round tells what to expect.
         ahead = np.lib.stride_tricks.sliding_window_view(np.pad(expected, (0, 12), mode="edge"), 13).max(axis=1)
         lit = (profile > 0.3 * ahead) & (profile > 5 * self._noise / (2 * self._reach + 1))
         lit = np.flatnonzero(lit[:-2] & lit[1:-1] & lit[2:])
         inner = int(lit[0]) if len(lit) else 0
-        height, width = self.means.shape
-        distance = np.hypot(np.arange(height)[:, None] - y, np.arange(width) - x)
-        distance = np.minimum(distance + 0.5, len(expected) - 1).astype(int)
+        rows, columns = (np.arange(n) - middle for n, middle in zip(self.means.shape, (y, x), strict=True))
+        distance = np.minimum(np.sqrt(rows[:, None] ** 2 + columns ** 2) + 0.5, len(expected) - 1).astype(int)
         level = _smooth(self.means, self.usable, self._reach) - self.dark
         least, grow = max(6, int(0.0003 * level.size)), max(1 + self._reach // 2, math.ceil(_PENUMBRA / size))
-        shadow = _clean(self._darker(level, expected[distance]), least, grow)
+        shadow = _clean((level < self._least(expected)[distance]) & (self.usable > 0), least, grow)
         if shadow.any() and inner:
             expected[:inner] = expected[inner:inner + 3].min()
-            shadow = _clean(self._darker(level, expected[distance]), least, grow)
+            shadow = _clean((level < self._least(expected)[distance]) & (self.usable > 0), least, grow)
         return shadow
 
-    def _darker(self, level, expected):
+    def _least(self, expected):
+        """Where so much is expected, what is less than this lies in the shade."""
         noise = self._noise * np.sqrt(np.maximum(expected, 0) / max(self._typical, 1e-300)) / (2 * self._reach + 1)
-        return (level < 0.3 * expected) & (expected - level > 5 * noise) & (self.usable > 0)
+        return np.minimum(0.3 * expected, expected - 5 * noise)
 
     def contrast(self, weights, reach):
         """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""
@@ -154,21 +156,27 @@ class Search:
 
     def score(self, contrast, weights, x, y):
         """How much of the contrast is a function of the distance from (x, y)."""
-        return coarse.profile_score(contrast, weights, x, y, self._sums, self._numbers)
+        return coarse.profile_score(contrast, weights, x, y, self._bins)
 
     def climb(self, contrast, weights, best, x, y, step=1.0):
-        """The nearest maximum of the score, by steps to half a block and a parabola over two: (score, x, y)."""
-        while step > 0.2:
-            for dx, dy in ((step, 0), (-step, 0), (0, step), (0, -step)):
-                value = self.score(contrast, weights, x + dx, y + dy)
-                if value > best:
-                    best, x, y = value, x + dx, y + dy
-                    break
-            else:
+        """The nearest maximum of the score, by steps to the best neighbour and by parabolas: (score, x, y)."""
+        while True:
+            around = [self.score(contrast, weights, x + step * dx, y + step * dy) for dx, dy in _NEIGHBOURS]
+            k = int(np.argmax(around))
+            if around[k] > best:
+                best, x, y = around[k], x + step * _NEIGHBOURS[k][0], y + step * _NEIGHBOURS[k][1]
+                continue
+            if step > 1:
                 step /= 2
-        left, right = (self.score(contrast, weights, x + dx, y) for dx in (-1, 1))
-        up, down = (self.score(contrast, weights, x, y + dy) for dy in (-1, 1))
-        return best, x + _vertex(left, best, right), y + _vertex(up, best, down)
+                continue
+            left, right, up, down = around
+            vertex = x + step * _vertex(left, best, right), y + step * _vertex(up, best, down)
+            if step < 1:
+                return best, *vertex
+            score = self.score(contrast, weights, *vertex)
+            if score > best:
+                best, (x, y) = score, vertex
+            step = _LAST
 
     @cached_property
     def lit(self):
@@ -221,7 +229,7 @@ def nearby_center(image, bad, cx, cy):
     here = search.score(contrast, open_, x, y)
     best, x, y = search.climb(contrast, open_, here, x, y, step=4.0)
     # Each of the radii adds something like 1 to the score by chance alone.
-    if best < 5 * np.sqrt(len(search._sums)) or best < 1.2 * here:
+    if best < 5 * np.sqrt(len(search._bins)) or best < 1.2 * here:
         return None
     return (x + 0.5) * size - 0.5, (y + 0.5) * size - 0.5, size
 

@@ -49,6 +49,7 @@ _AGREED = 0.6        # share of the sectors in which a ring can be seen that mus
 _CHANCE = 7.0       # standard errors by which bumps stand out now and then that are none,
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
 _NOTHING = 1e-3     # share of it from where on a ring can disturb another one that it touches
+_SPOILT = 0.5       # share of what was told before that is lost only to what is no ring
 _DIM = 0.01         # height of a very dim ring, in that of the brightest
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
 _MERGED = 0.6       # rings nearer than this are one,
@@ -302,6 +303,16 @@ def _settle(frame, radial, state, rings, ellipse):
     return None, "what stands out of the radial profile does not agree on a centre"
 
 
+def _told(rings):
+    """How much all of the rings tell together."""
+    return float(np.sum(rings[:, 3] ** 2))
+
+
+def _spoilt(before, after):
+    """Whether rings that a fit was tried with took others away, or most of what these tell."""
+    return _told(after) < (1.0 if len(after) < len(before) else _SPOILT) * _told(before)
+
+
 def _halves(ring):
     """Two rings that together look like one."""
     return ring * (1, 0.6, 1, 0.7) + np.outer((-1, 1), (0.75 * ring[1], 0, 0, 0))
@@ -310,12 +321,11 @@ def _halves(ring):
 def _split(frame, solution, rings, ellipse, radial):
     """The solution with the widest ring in two, if two explain the image better and both stand.
 
-    It is tried where it is much wider than the others, or alone and not the same all around.
+    It is tried where it is much wider than the others, or where the sectors do not agree.
     """
     k = np.argmax(rings[:, 1])
-    if _chi2(solution) < _CALM if len(rings) == 1 else rings[k, 1] < _WIDE * np.median(np.delete(rings[:, 1], k)):
-        return solution, rings
-    if rings[k, 3] ** 2 < _NOTHING * np.sum(rings[:, 3] ** 2):
+    wide = len(rings) > 1 and rings[k, 1] > _WIDE * np.median(np.delete(rings[:, 1], k))
+    if not (wide or _chi2(solution) > _CALM) or rings[k, 3] ** 2 < _NOTHING * _told(rings):
         return solution, rings
     halves = _halves(rings[k])
     parted, outcome = _settle(frame, radial, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
@@ -352,7 +362,7 @@ def _try(frame, center, ellipse, every):
         if solution is None:
             why = outcome
             break
-        if best is not None and solution.gain >= 1 > best.gain:
+        if best is not None and (solution.gain >= 1 > best.gain or _spoilt(rings, outcome)):
             break
         best, state, rings = solution, solution.state, outcome
     if best is None:
@@ -449,7 +459,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
             reason = outcome if solution is None else doubt
             continue
         chi2 = _chi2(solution)
-        quality = float(np.sum(outcome[:, 3] ** 2)) / max(chi2, 1.0)
+        quality = _told(outcome) / max(chi2, 1.0)
         if quality > best[0]:
             best = quality, solution, outcome, frame
         if quality > _CLEAR * max(chi2 / _CALM, 1.0) ** 4:
@@ -486,7 +496,7 @@ def _choose(rings, radius, most):
     clear one, whose place they may shift.
     """
     rings = rings[np.argsort(-rings[:, 3])]
-    tells = rings[:, 3] ** 2 / np.sum(rings[:, 3] ** 2)
+    tells = rings[:, 3] ** 2 / _told(rings)
     gaps = np.abs(rings[:, 0] - rings[:, :1]) / (rings[:, 1] + rings[:, 1:2])
     np.fill_diagonal(gaps, np.inf)
     clear = rings[:, 3] > _CHANCE

@@ -3,6 +3,7 @@
 import numpy as np
 
 from edfast.kernels._jit import jit
+from edfast.kernels._simd import add_pair
 
 
 @jit
@@ -143,39 +144,53 @@ def keep_large(flags, least, stack):
 
 
 @jit(fastmath=True)
-def radius_bins(cx, cy, y, last, bins):
-    """Distance from (cx, cy), rounded to whole blocks and at most `last`, of the blocks of row y."""
-    dy2 = np.float32(y - cy) ** 2
+def radius_bins(columns, cx, cy, y, last, bins):
+    """Distance from (cx, cy), rounded to whole blocks and at most `last`, of the blocks of row y; `columns` are 0, 1, 2 ..."""
+    dy2, shift, half = np.float32(y - cy) ** 2, np.float32(cx), np.float32(0.5)
     for x in range(bins.size):
-        dx = np.float32(x) - np.float32(cx)
-        bins[x] = min(np.int32(np.sqrt(dx * dx + dy2) + np.float32(0.5)), np.int32(last))
+        dx = columns[x] - shift
+        bins[x] = np.int32(np.sqrt(dx * dx + dy2) + half)
+    for x in range(bins.size):
+        bins[x] = min(bins[x], np.int32(last))
+
+
+@jit(fastmath=True)
+def _power(values, shares, weighted):
+    """Sums of the weighted squares and of the weights; the weighted values."""
+    power = count = 0.0
+    for x in range(values.shape[0]):
+        weighted[x] = values[x] * shares[x]
+    for x in range(values.shape[0]):
+        power += weighted[x] * values[x]
+        count += shares[x]
+    return power, count
 
 
 @jit
-def profile_score(contrast, weights, cx, cy, sums, numbers):
-    """How much of the contrast is a function of the distance from (cx, cy): sum of (sum)^2 / number, less chance."""
+def profile_score(contrast, weights, cx, cy, sums):
+    """How much of the contrast is a function of the distance from (cx, cy): sum of (sum)^2 / number, less chance.
+
+    `sums` (radii, 2) is working space.
+    """
     height, width = contrast.shape
     sums[:] = 0.0
-    numbers[:] = 0.0
     last = sums.shape[0] - 1
-    bins = np.empty(width, np.int32)
+    columns, bins, weighted = np.arange(width).astype(np.float32), np.empty(width, np.int32), np.empty(width)
     power = count = 0.0
     for y in range(height):
-        radius_bins(cx, cy, y, last, bins)
-        values, shares = contrast[y], weights[y]
+        radius_bins(columns, cx, cy, y, last, bins)
+        shares = weights[y]
+        row_power, row_count = _power(contrast[y], shares, weighted)
+        power += row_power
+        count += row_count
         for x in range(width):
-            i, w = np.uint32(bins[x]), shares[x]
-            v = values[x] * w
-            sums[i] += v
-            numbers[i] += w
-            power += v * values[x]
-            count += w
+            add_pair(sums, np.uint64(np.uint32(bins[x])), weighted[x], shares[x])
     if power == 0.0:
         return 0.0
     score = 0.0
     for i in range(2, last):
-        if numbers[i] > 6.0:
-            score += sums[i] * sums[i] / numbers[i] * count / power - 1.0
+        if sums[i, 1] > 6.0:
+            score += sums[i, 0] * sums[i, 0] / sums[i, 1] * count / power - 1.0
     return score
 
 
