@@ -1,7 +1,7 @@
 """Scores of patterns against a background: chi-square over chosen pixels, correlation of radial profiles.
 
-Frames are flat, (N, pixels). The chosen pixels are given as runs: from `starts` up to `ends`, in raster order. `background` is
-float64 and finite in them. A frame whose sums are not finite is done again, without the pixels that are not.
+Frames are flat, (N, pixels). The pixels to look at are given as runs: from `starts` up to `ends`, in raster order.
+`background` is float64 and finite in them. A frame whose sums are not finite is done again, without the pixels that are not.
 """
 
 import numpy as np
@@ -11,6 +11,7 @@ from ._jit import jit
 from ._simd import add_four, prefetch
 
 AHEAD = 3  # runs
+DENSE = 0.3  # share of chosen pixels from which it is faster to read all, which the processor foresees
 
 
 @jit
@@ -48,6 +49,27 @@ def squared_distances(one, two, three, four, background):
     return total1, total2, total3, total4
 
 
+@jit(fastmath=True)
+def chosen_distances(one, two, three, four, background, chosen):
+    """As `squared_distances`, where `chosen`: differences come first, as loads that hang on a choice are not vectorised."""
+    total1 = total2 = total3 = total4 = 0.0
+    for i in range(background.size):
+        here, counts = background[i], chosen[i]
+        difference = np.float64(one[i]) - here
+        difference = difference if counts else 0.0
+        total1 += difference * difference
+        difference = np.float64(two[i]) - here
+        difference = difference if counts else 0.0
+        total2 += difference * difference
+        difference = np.float64(three[i]) - here
+        difference = difference if counts else 0.0
+        total3 += difference * difference
+        difference = np.float64(four[i]) - here
+        difference = difference if counts else 0.0
+        total4 += difference * difference
+    return total1, total2, total3, total4
+
+
 @jit
 def announce(frames, first, start, end):
     """Have a run of four frames brought near, if it is short: the processor itself foresees long ones only."""
@@ -60,10 +82,12 @@ def announce(frames, first, start, end):
 
 
 @jit
-def finite_distance(values, background, shift, sums):
-    """As `squared_distance`, of the finite values; elsewhere number, sum and square sum of the background less `shift`."""
+def finite_distance(values, background, chosen, shift, sums):
+    """As `chosen_distances`, of finite values; of the others number, sum and square sum of the background less `shift`."""
     total = 0.0
     for i in range(values.size):
+        if chosen.size and not chosen[i]:
+            continue
         if np.isfinite(values[i]):
             total += (np.float64(values[i]) - background[i]) ** 2
         else:
@@ -74,10 +98,11 @@ def finite_distance(values, background, shift, sums):
 
 
 @jit
-def chi_square(frames, background, shift, starts, ends, whole, scores):
+def chi_square(frames, background, chosen, shift, starts, ends, whole, scores):
     """Sum of squared differences from the background over its own sum of squared deviations, for each frame.
 
-    `whole` is the background's number, sum and sum of squares less `shift` over all chosen pixels.
+    Of the pixels in the runs those count that are `chosen`, all where it has length 0. `whole` is the background's number, sum
+    and sum of squares less `shift` over them.
     """
     count, n = frames.shape[0], starts.size
     for i in range(0, count, 4):
@@ -87,7 +112,11 @@ def chi_square(frames, background, shift, starts, ends, whole, scores):
             ahead = run + AHEAD
             announce(frames, i if ahead < n else i + 4, starts[ahead % n], ends[ahead % n])
             x, end = starts[run], ends[run]
-            part = squared_distances(frames[i, x:end], frames[j, x:end], frames[k, x:end], frames[m, x:end], background[x:end])
+            four = frames[i, x:end], frames[j, x:end], frames[k, x:end], frames[m, x:end]
+            if chosen.size:
+                part = chosen_distances(*four, background[x:end], chosen[x:end])
+            else:
+                part = squared_distances(*four, background[x:end])
             total1 += part[0]
             total2 += part[1]
             total3 += part[2]
@@ -101,7 +130,7 @@ def chi_square(frames, background, shift, starts, ends, whole, scores):
             total = 0.0
             for run in range(n):
                 x, end = starts[run], ends[run]
-                total += finite_distance(frames[i, x:end], background[x:end], shift, lost)
+                total += finite_distance(frames[i, x:end], background[x:end], chosen[x:end], shift, lost)
         left = whole[0] - lost[0]
         spread = whole[2] - lost[2] - (whole[1] - lost[1]) ** 2 / left if left > 0 else 0.0
         scores[i] = total / spread if spread > 0 else np.nan
@@ -201,11 +230,15 @@ def runs_of(chosen):
     return starts, ends
 
 
-def chi_square_scores(frames, background, shift, starts, ends, whole):
-    """`chi_square` of frames (N, pixels), on threads."""
-    scores = np.empty(frames.shape[0])
-    in_bands(lambda a, b: chi_square(frames[a:b], background, shift, starts, ends, whole, scores[a:b]), frames.shape[0],
-             frames.shape[0] * int((ends - starts).sum()))
+def chi_square_scores(frames, background, chosen, shift, starts, ends, whole):
+    """`chi_square` of frames (N, pixels), on threads; the runs are those of `chosen`."""
+    scores, pixels, span = np.empty(frames.shape[0]), int((ends - starts).sum()), int(ends[-1] - starts[0])
+    if frames.itemsize >= 4 and DENSE * span < pixels < span:  # smaller values cost less to read than to choose from
+        starts, ends = starts[:1], ends[-1:]
+    else:
+        chosen = chosen[:0]
+    in_bands(lambda a, b: chi_square(frames[a:b], background, chosen, shift, starts, ends, whole, scores[a:b]),
+             frames.shape[0], frames.shape[0] * pixels)
     return scores
 
 

@@ -41,7 +41,7 @@ def hits_among_backgrounds(measured, seed, count=40):
 
 @pytest.mark.small
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 11])
-@pytest.mark.parametrize("radii", [None, (19, 16, 5, 14), (18.3, 16.7, 0, 9.5), (-3, 40, 20, 33.3)])
+@pytest.mark.parametrize("radii", [None, (19, 16, 5, 14), (18.3, 16.7, 0, 9.5), (19, 16, 12, 13.2), (-3, 40, 20, 33.3)])
 def test_scores_like_naive(radii, count):
     patterns, b = stack(shape=(count, 40, 33)), background()
     mask = np.random.default_rng(1).random(b.shape) < 0.2
