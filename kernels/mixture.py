@@ -5,7 +5,7 @@ import numpy as np
 from ._jit import jit
 
 
-@jit
+@jit(fastmath=True)
 def maximise(x, share, floor, weights, means, variances):
     """Weights, means and variances (2,) from the `share` of each of `x` in the upper component.
 
@@ -44,14 +44,19 @@ def fit(x, split, rounds, tolerance, floor, share, weights, means, variances):
         likelihood = 0.0
         front0, front1 = np.log(weights[0]) - 0.5 * np.log(variances[0]), np.log(weights[1]) - 0.5 * np.log(variances[1])
         half0, half1 = 0.5 / variances[0], 0.5 / variances[1]
+        product = 1.0
         for i in range(x.size):
             lower = front0 - half0 * (x[i] - means[0]) ** 2
             upper = front1 - half1 * (x[i] - means[1]) ** 2
             most = max(lower, upper)
             rest = np.exp(min(lower, upper) - most)
             share[i] = (1.0 if upper >= lower else rest) / (1 + rest)
-            likelihood += most + np.log1p(rest)
-        likelihood /= x.size
+            likelihood += most
+            product *= 1 + rest
+            if i % 512 == 511:  # a logarithm of hundreds of factors, each at most 2, rather than hundreds of logarithms
+                likelihood += np.log(product)
+                product = 1.0
+        likelihood = (likelihood + np.log(product)) / x.size
         if abs(likelihood - before) < tolerance:
             break
         before = likelihood
