@@ -28,8 +28,9 @@ def estimate(across32, rest, window, shells):
     limit, near = half - window, False
     for i in range(across32.size):
         radius = np.sqrt(across32[i] + rest) + half
-        shells[i] = np.int32(radius)
-        near |= abs(radius - np.float32(shells[i]) - half) > limit
+        shell = np.int32(radius)
+        shells[i] = shell
+        near |= abs(radius - np.float32(shell) - half) > limit
     return near
 
 
@@ -100,30 +101,33 @@ def add_values(values, masked, shells, shift, sums, lost):
 
 
 @jit
-def shell_rows(across, across32, rest, window, start, stop, shells, counts):
-    """Shells of all pixels of the rows from `start` to `stop`, into rows of `shells`; adds to `counts` (number of shells, 4).
+def count_shells(shells, counts):
+    """Add the number of pixels in each shell to `counts` (number of shells, 4).
 
-    Four counters for each shell, so that equal neighbours do not wait for each other.
+    Four counters for each, so that equal neighbours do not wait for each other.
     """
-    found = np.empty(CHUNK, np.int32)
-    for y in range(start, stop):
-        for x in range(0, across.size, CHUNK):
-            end = min(x + CHUNK, across.size)
-            find_shells(across[x:end], across32[x:end], rest[y], window, found[:end - x])
-            for i in range(end - x):
-                shells[y, x + i] = found[i]
-            for i in range(end - x):
-                counts[np.uint64(found[i]), np.uint64(i) & np.uint64(3)] += 1
+    for i in range(shells.size):
+        counts[np.uint64(shells[i]), np.uint64(i) & np.uint64(3)] += 1
 
 
 @jit
-def find_ends(shells, ends):
-    """First and last pixel of each shell in raster order, into `ends` (number of shells, 2); -1 where there is none."""
-    ends[:] = -1
+def find_ends(shells, first, ends):
+    """Last pixel of each shell, into `ends`; the pixels are numbered from `first`."""
     for i in range(shells.size):
-        ends[shells[i], 1] = i
-    for i in range(shells.size - 1, -1, -1):
-        ends[shells[i], 0] = i
+        ends[np.uint64(shells[i])] = first + i
+
+
+@jit
+def shell_rows(across, across32, rest, window, start, stop, shells, counts, ends):
+    """Shells of all pixels of the rows from `start` to `stop`, into rows of `shells`; how many pixels they have; their ends.
+
+    `ends` (2, number of shells): last pixel in the first half of all rows, and in the second.
+    """
+    for y in range(start, stop):
+        row, lower = shells[y], np.int64(2 * y >= rest.size)
+        find_shells(across, across32, rest[y], window, row)
+        count_shells(row, counts)
+        find_ends(row, y * row.size, ends[lower])
 
 
 @jit
@@ -147,13 +151,13 @@ def moments(counts, lost, shift, sums, number, mean, scatter):
 
 @jit
 def choose_shift(values, masked, ends, shift):
-    """One pixel of each shell, about which sums lose no digits to a large mean: the first, else the last in raster order.
+    """One pixel of each shell, about which sums lose no digits to a large mean: one of its `ends`.
 
     Where neither is finite and unmasked it is that of the shell before.
     """
     before = 0.0
     for k in range(shift.size):
-        for i in ends[k]:
+        for i in ends[:, k]:
             if i >= 0 and np.isfinite(values[i]) and not (masked.size and masked[i]):
                 before = np.float64(values[i])
                 break
@@ -281,18 +285,19 @@ def shell_image(shape, center):
     shells = np.empty((rest.size, across.size), np.uint16 if n < 65536 else np.int32)
 
     def band(start, stop):
-        counts = np.zeros((n, 4), np.int64)
-        shell_rows(across, across32, rest, window, start, stop, shells, counts)
-        return counts.sum(axis=1)
+        counts, ends = np.zeros((n, 4), np.int64), np.full((2, n), -1)
+        shell_rows(across, across32, rest, window, start, stop, shells, counts, ends)
+        return counts.sum(axis=1), ends
 
-    counts = sum(in_bands(band, rest.size, 2 * shells.size))
-    return shells.reshape(-1), counts, ends_of(shells.reshape(-1), n)
+    counts, ends = zip(*in_bands(band, rest.size, 2 * shells.size), strict=True)
+    return shells.reshape(-1), sum(counts), np.max(ends, axis=0)
 
 
 def ends_of(shells, n):
-    """`find_ends` of a flat shell image with `n` shells."""
-    ends = np.empty((n, 2), np.int64)
-    find_ends(shells, ends)
+    """Last pixel of each of `n` shells in the first half of a flat shell image, and in the second; -1 where there is none."""
+    ends, half = np.full((2, n), -1), shells.size // 2
+    find_ends(shells[:half], 0, ends[0])
+    find_ends(shells[half:], half, ends[1])
     return ends
 
 
