@@ -55,22 +55,26 @@ def find_shells(across, across32, rest, window, shells):
 
 @jit(fastmath=True)
 def add_clean(values, shells, shift, sums):
-    """Add values, and their squares, about each shell's shift."""
+    """Add values, and their squares, about each shell's shift; in turn to the two rows of `sums` that a shell has.
+
+    An addition waits for the one before to the same place, and neighbours are often of one shell.
+    """
+    one = np.uint64(1)
     for i in range(values.size):
         k = np.uint64(shells[i])
         value = np.float64(values[i]) - shift[k]
-        add_pair(sums, k, value, value * value)
+        add_pair(sums, k << one | np.uint64(i) & one, value, value * value)
 
 
 @jit
 def add_checked(values, masked, shells, shift, sums, lost):
     """As `add_clean`, but for masked pixels and those that are not finite: they are counted in `lost`."""
     for i in range(values.size):
-        k = shells[i]
+        k = np.int64(shells[i])
         if np.isfinite(values[i]) and not (masked.size and masked[i]):
             value = np.float64(values[i]) - shift[k]
-            sums[k, 0] += value
-            sums[k, 1] += value * value
+            sums[2 * k, 0] += value
+            sums[2 * k, 1] += value * value
         else:
             lost[k] += 1
 
@@ -87,14 +91,15 @@ def is_clean(values, masked):
 
 
 @jit
-def add_values(values, masked, shells, shift, sums, lost):
-    """Add a chunk of pixels to the sums of their shells."""
-    if is_clean(values, masked):
+def add_values(values, masked, shells, shift, sums, lost, careful):
+    """Add a chunk of pixels to the sums of their shells; if not `careful`, what is not masked is taken to be finite."""
+    looked = values.size if careful else 0
+    if is_clean(values[:looked], masked):
         add_clean(values, shells, shift, sums)
         return
     for i in range(0, values.size, BLOCK):
         block, hidden = values[i:i + BLOCK], masked[i:i + BLOCK]
-        if is_clean(block, hidden):
+        if is_clean(block[:looked], hidden):
             add_clean(block, shells[i:i + BLOCK], shift, sums)
         else:
             add_checked(block, hidden, shells[i:i + BLOCK], shift, sums, lost)
@@ -131,11 +136,12 @@ def shell_rows(across, across32, rest, window, start, stop, shells, counts, ends
 
 
 @jit
-def add_frame(values, shells, masked, start, stop, shift, sums, lost):
-    """Add the pixels of a frame, flat, from `start` to `stop`, to the sums of their shells."""
-    for i in range(start, stop, CHUNK):
-        end = min(i + CHUNK, stop)
-        add_values(values[i:end], masked[i:end], shells[i:end], shift, sums, lost)
+def add_frame(values, shells, masked, shift, sums, lost, careful):
+    """Sums of the pixels of a flat frame, or of a part of it, into `sums` (twice the number of shells, 2) and `lost`."""
+    sums[:], lost[:] = 0.0, 0
+    for i in range(0, values.size, CHUNK):
+        end = min(i + CHUNK, values.size)
+        add_values(values[i:end], masked[i:end], shells[i:end], shift, sums, lost, careful)
 
 
 @jit
@@ -145,8 +151,9 @@ def moments(counts, lost, shift, sums, number, mean, scatter):
         n = counts[k] - lost[k]
         number[k], mean[k], scatter[k] = n, 0.0, 0.0
         if n > 0:
-            mean[k] = shift[k] + sums[k, 0] / n
-            scatter[k] = max(sums[k, 1] - sums[k, 0] * sums[k, 0] / n, 0.0)
+            total = sums[2 * k, 0] + sums[2 * k + 1, 0]
+            mean[k] = shift[k] + total / n
+            scatter[k] = max(sums[2 * k, 1] + sums[2 * k + 1, 1] - total * total / n, 0.0)
 
 
 @jit
@@ -166,9 +173,17 @@ def choose_shift(values, masked, ends, shift):
 
 @jit
 def add_parts(values, shells, masked, part, first, end, shift, sums, lost):
-    """Sums of the parts from `first` to `end`, of `part` pixels each, into one row of `sums` and `lost` for each part."""
+    """Sums of the parts from `first` to `end`, of `part` pixels each, into one row of `sums` and `lost` for each part.
+
+    To look at all values beforehand takes a quarter of the time: it is done from the first part on whose sums are not finite.
+    """
+    careful = False
     for p in range(first, end):
-        add_frame(values, shells, masked, p * part, min((p + 1) * part, values.size), shift, sums[p], lost[p])
+        a, b = p * part, min((p + 1) * part, values.size)
+        add_frame(values[a:b], shells[a:b], masked[a:b], shift, sums[p], lost[p], careful)
+        if not careful and not is_clean(sums[p].reshape(-1), masked[:0]):
+            careful = True
+            add_frame(values[a:b], shells[a:b], masked[a:b], shift, sums[p], lost[p], careful)
 
 
 @jit
@@ -176,10 +191,9 @@ def profile_frames(frames, shells, counts, ends, number, mean, scatter):
     """`moments` of each of `frames` (N, pixels), on the way that `profile` takes."""
     none, shift = np.zeros(0, np.bool_), np.empty(counts.size)
     parts = -(-frames.shape[1] // PART)
-    sums, lost = np.empty((parts, counts.size, 2)), np.empty((parts, counts.size), np.int64)
+    sums, lost = np.empty((parts, 2 * counts.size, 2)), np.empty((parts, counts.size), np.int64)
     for i in range(frames.shape[0]):
         choose_shift(frames[i], none, ends, shift)
-        sums[:], lost[:] = 0.0, 0
         add_parts(frames[i], shells, none, PART, 0, parts, shift, sums, lost)
         for p in range(1, parts):
             sums[0] += sums[p]
@@ -306,7 +320,7 @@ def profile(values, shells, masked, counts, ends):
     n, parts = counts.size, -(-values.size // PART)
     shift = np.empty(n)
     choose_shift(values, masked, ends, shift)
-    sums, lost = np.zeros((parts, n, 2)), np.zeros((parts, n), np.int64)
+    sums, lost = np.empty((parts, 2 * n, 2)), np.empty((parts, n), np.int64)
     in_bands(lambda a, b: add_parts(values, shells, masked, PART, a, b, shift, sums, lost), parts, 2 * values.size)
     for part in range(1, parts):  # in this order, as profile_frames does it
         sums[0] += sums[part]

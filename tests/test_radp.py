@@ -169,8 +169,21 @@ def test_stack_is_the_profile_of_each(statistic):
                                                                     statistic=statistic), rtol=1e-12)
 
 
+@pytest.mark.parametrize("row", [0, 450, 699])
+def test_one_pixel_of_a_large_image(row):
+    """It is not finite: the part that it is in is added anew, and what comes after with care."""
+    data = noise((700, 900), "f4")
+    data[row, 50] = np.inf
+    found = radp.radial_profile(data, (300.2, 411))
+    agree(found, naive.radial_profile(data, (300.2, 411)))
+    mask = ~np.isfinite(data)
+    data[mask] = 0
+    np.testing.assert_array_equal(radp.radial_profile(data, (300.2, 411), mask), found)
+
+
 def test_any_number_of_threads():
     data = np.random.default_rng(7).random((1500, 1500))
+    data[::170, 20] = np.nan
     expected = radp.radial_profile(data, (700.1, 800))
     with _bands.one_thread():
         np.testing.assert_array_equal(radp.radial_profile(data, (700.1, 800)), expected)
