@@ -16,7 +16,7 @@ from ._simd import add_pair
 
 BLOCK = 128  # pixels that are looked at singly where one of them needs it: near the edge of a shell, masked, not finite
 CHUNK = 1024  # pixels that are added at once, in the first-level cache
-PART = 1 << 18  # pixels of one part
+PART = 1 << 19  # pixels of one part
 ROUNDS = 100  # of clipping, at most: it ends by itself when nothing is left out any more
 NO_MASK = np.zeros(0, bool)
 
