@@ -40,7 +40,7 @@ _ALIKE = 3.0        # widths that a ring may be off in the cells of a profile fo
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried, if the sectors are calm
 _BRIGHT = 1e5       # quality from where on a rough fit serves although its rings have moved by as much as their width
-_TOO_WIDE = 1.3     # times as wide as the rings are may be the widths for which cells and annuli were chosen
+_TOO_WIDE = 1.4     # times as wide as the rings are may be the widths for which cells and annuli were chosen
 _STRAINED = 0.06    # strain at which the rings must stand out twice as clearly: what lies there by chance fits some ellipse
 _STRETCHED = 0.15   # strain from where on what was fitted is no ring: an axis ratio of 1.35
 _SPOT = 3.0         # times the typical height beyond which a sector's is that of a spot
@@ -145,7 +145,7 @@ def _fit(frame, radial, state, ellipse):
     anew = final or state.widths.min() < _WIDE_ENOUGH
     first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape, _FINENESS[final], not anew)
     if anew:
-        origin, n_sectors = state, 64 if state.radii.max() >= 40 else 32
+        origin, n_sectors = state, 64 if final and state.radii.max() >= 40 else SECTORS
         table = _unroll(frame, origin, first, lo, step, n_sectors)
     else:
         origin, n_sectors = radial.origin, SECTORS
