@@ -606,7 +606,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
     back_first = 4 + 3 * n + np.cumsum(degrees + 1) - degrees - 1
     radii0, widths0 = radii.copy(), widths.copy()
     gain = chi2 = np.inf
-    last, relax, turn = theta[:4 + 2 * n].copy(), 1.0, 0
+    last, relax, turn = theta[:4 + 2 * n].copy(), 1.0, EVEN_TURNS if spots else 0
     while turn < MAX_TURNS:
         if turn <= EVEN_TURNS:
             precision[:] = np.inf if turn < EVEN_TURNS else 0.0
