@@ -8,9 +8,10 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 64
+LANES, TILE = 64, 16
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -97,8 +98,45 @@ def _prefetch(typingctx, array, index):
     return signature, codegen
 
 
+@intrinsic
+def _sum_products(typingctx, one, columns, q, out, p):
+    """out[p, q] = sum over i of one[i] * columns[q, i], rows of a multiple of `TILE` float64.
+
+    The sums stay in registers, which the compiler does not see by itself.
+    """
+    signature = types.void(one, columns, types.intp, out, types.intp)
+
+    def codegen(context, builder, signature, args):
+        one, columns, out = (context.make_array(signature.args[k])(context, builder, args[k]) for k in (0, 1, 3))
+        bins, lanes = cgutils.unpack_tuple(builder, one.shape)
+        vector_type, step = ir.VectorType(ir.DoubleType(), TILE), ir.Constant(bins.type, TILE)
+        first, width = builder.mul(args[2], bins), cgutils.unpack_tuple(builder, out.shape)[1]
+        row = builder.add(builder.mul(args[4], width), args[2])
+        total = cgutils.alloca_once(builder, vector_type)
+
+        def pointer(array, row, lane):
+            place = builder.gep(array.data, [builder.add(builder.mul(row, lanes), lane)])
+            return builder.bitcast(place, vector_type.as_pointer())
+
+        with cgutils.for_range_slice(builder, ir.Constant(bins.type, 0), lanes, step) as (lane, _):
+            builder.store(ir.Constant(vector_type, [0.0] * TILE), total)
+            with cgutils.for_range(builder, bins) as loop:
+                a = builder.load(pointer(one, loop.index, lane), align=8)
+                b = builder.load(pointer(columns, builder.add(first, loop.index), lane), align=8)
+                product = builder.fmul(a, b, flags=("contract",))
+                builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+            builder.store(builder.load(total), pointer(out, row, lane), align=8)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 def _add_numpy(table, row, *numbers):
     table[row] += numbers
+
+
+def _sum_products_numpy(one, columns, q, out, p):
+    out[p, q] = (one * columns[q]).sum(axis=0)
 
 
 def _bits_between_numpy(array, start, low, high):
@@ -110,6 +148,7 @@ if numba.config.DISABLE_JIT:
     bits_between = _bits_between_numpy
     popcount = np.bitwise_count
     add_pair = add_four = _add_numpy
+    sum_products = _sum_products_numpy
 
     def prefetch(array, index):
         pass
@@ -118,4 +157,4 @@ if numba.config.DISABLE_JIT:
         return np.uint64((int(word) & -int(word)).bit_length() - 1)
 else:
     bits_between, popcount, trailing_zeros = _bits_between, _popcount, _trailing_zeros
-    add_pair, add_four, prefetch = _add_pair, _add_four, _prefetch
+    add_pair, add_four, prefetch, sum_products = _add_pair, _add_four, _prefetch, _sum_products

@@ -15,7 +15,7 @@ rings: A (n), B_0, B_1 | radii (n), widths (n).
 import numpy as np
 
 from edfast.kernels._jit import jit
-from edfast.kernels._simd import prefetch
+from edfast.kernels._simd import prefetch, sum_products
 from edfast.kernels.polar import stretch
 from edfast.kernels.rings import (
     back_substitute,
@@ -27,12 +27,13 @@ from edfast.kernels.rings import (
     most_information,
     noise_line,
     residual_scores,
-    variances_each,
 )
 
 MAX_TURNS = 12
 FIRST_ROUNDS = 4        # fits of the first frame, each of which knows what the one before has learned
-ENOUGH = 0.02           # squared step, in standard errors, that is the last
+ENOUGH = 0.02           # squared step, in standard errors, that is the last in the first frame;
+EXPECTED = 0.002        # later, what the next one would be, about: the square times the step's length in widths,
+SETTLED = 0.1           # unless the weight of a sector has changed by so much
 OUTLIER = 6.0           # standard deviations from where on a cell loses weight
 PRIOR_STRAIN = 0.1      # standard deviations of the weak priors that keep an undetermined fit finite;
 PRIOR_RADIUS, PRIOR_WIDTH = 1.0, 0.35    # in start widths
@@ -167,44 +168,47 @@ def drop_blocks(pixels, width, size, low, high, radius, offsets, cells, chosen, 
 
 
 @jit(fastmath=True)
-def weigh_cells(count, residual, expected, noise, weights):
+def weigh_cells(start, cells, residual, expected, noise, weights):
     """Weights of cells: their number over the variance noise[0] + noise[1] * expected, at least noise[2]; outliers less."""
-    v0, quantum, least = noise[0], noise[1], noise[2]
-    for j in range(weights.shape[0]):
-        variance = max(v0 + quantum * expected[j], least)
-        # A single count in a faint cell is no outlier, however small its variance: `quantum` is the size of one count.
-        off, usual = residual[j] * count[j], count[j] * variance + 4 * quantum * quantum
-        off *= off
-        share = OUTLIER ** 2 * usual / off if off > OUTLIER ** 2 * usual else 1.0
-        weights[j] = count[j] / variance * share
+    v0, quantum, least, most = noise[0], noise[1], noise[2], OUTLIER ** 2
+    for i in range(weights.shape[0]):
+        for j in range(weights.shape[1]):
+            count = cells[1, start + i, j]
+            variance = max(v0 + quantum * expected[i, j], least)
+            # A single count in a faint cell is no outlier, however small its variance: `quantum` is the size of one count.
+            off, usual = (residual[i, j] * count) ** 2, most * (count * variance + 4 * quantum * quantum)
+            weights[i, j] = count / variance * (usual / off if off > usual else 1.0)
 
 
 @jit(fastmath=True)
-def noise_sums(count, residual, expected, noise, stats):
-    """Add to `stats`: weighted sums for a line through squared residuals against signal, number, chi2, variances."""
+def noise_sums(start, cells, residual, expected, noise, weights, stats, mean_rest):
+    """Add to `stats`: weighted sums for a line through squared residuals against signal, number, chi2, variances.
+
+    mean_rest: sums of the weighted residuals and of the weights in each bin.
+    """
     v0, quantum, least, mean = noise[0], noise[1], noise[2], noise[3]
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    for j in range(count.shape[0]):
-        variance = max(v0 + quantum * expected[j], least)
-        used = 1.0 if count[j] > 0.0 else 0.0
-        z = min(residual[j] * residual[j] * count[j], 16 * variance)
-        q = used / ((variance + mean) * (variance + mean))
-        s0 += q
-        s1 += q * expected[j]
-        s2 += q * expected[j] * expected[j]
-        s3 += q * z
-        s4 += q * expected[j] * z
-        s5 += used
-        s6 += z / variance
-        s7 += used * variance
-    stats[0] += s0
-    stats[1] += s1
-    stats[2] += s2
-    stats[3] += s3
-    stats[4] += s4
-    stats[5] += s5
-    stats[6] += s6
-    stats[7] += s7
+    for i in range(weights.shape[0]):
+        top = bottom = 0.0
+        for j in range(weights.shape[1]):
+            count, signal, rest = cells[1, start + i, j], expected[i, j], residual[i, j]
+            variance = max(v0 + quantum * signal, least)
+            used = 1.0 if count > 0.0 else 0.0
+            z = min(rest * rest * count, 16 * variance)
+            q = used / ((variance + mean) * (variance + mean))
+            s0 += q
+            s1 += q * signal
+            s2 += q * signal * signal
+            s3 += q * z
+            s4 += q * signal * z
+            s5 += used
+            s6 += z / variance
+            s7 += used * variance
+            top += weights[i, j] * rest
+            bottom += weights[i, j]
+        mean_rest[0, start + i], mean_rest[1, start + i] = top, bottom
+    for k, total in enumerate((s0, s1, s2, s3, s4, s5, s6, s7)):
+        stats[k] += total
 
 
 @jit(fastmath=True)
@@ -216,55 +220,56 @@ def _weighted_sum(values, weights, first, second):
 
 
 @jit(fastmath=True)
-def model_rows(i, cells, middle, half, here, along, widths, rest, lean, signal, used, moving, f, residual, expected, u):
-    """The model's columns in bin i of all sectors, what it leaves of the data, and the signal that is expected.
+def model_columns(start, cells, middle, half, here, along, widths, factor, rest, lean, signal, used, moving, f, expected, u):
+    """The model's columns in the bins of a group, what it leaves of the data (the last column), and what is expected.
 
     The background moves with the rings, by `along` in each sector: `lean` is the slope of what is left of it.
 
     One array is written in each loop: with more, the compiler cannot tell that they are apart, and does not vectorise.
     """
-    n, inverse = here.shape[0], 1 / half
-    one, x = f[n], f[n + 1]
-    one[:] = 1.0
-    for j in range(u.shape[0]):
-        x[j] = (cells[2, i, j] - along[j] - middle) * inverse
-    for j in range(u.shape[0]):
-        expected[j] = rest - lean * along[j]
-    for j in range(u.shape[0]):
-        residual[j] = cells[0, i, j] - expected[j] - signal[n, j] - x[j] * signal[n + 1, j]
-    for j in range(u.shape[0]):
-        expected[j] += used[n, j] + x[j] * used[n + 1, j]
+    n, m, bins, lanes, inverse = here.shape[0], f.shape[0] - 1, u.shape[0], u.shape[1], 1 / half
+    for i in range(bins):
+        level, slope = factor * rest[start + i], factor * lean[start + i]
+        for j in range(lanes):
+            f[n, i, j] = 1.0
+        for j in range(lanes):
+            f[n + 1, i, j] = (cells[2, start + i, j] - along[j] - middle) * inverse
+        for j in range(lanes):
+            expected[i, j] = level - slope * along[j] + used[n, j] + f[n + 1, i, j] * used[n + 1, j]
+        for j in range(lanes):
+            ground = level - slope * along[j] + signal[n, j] + f[n + 1, i, j] * signal[n + 1, j]
+            f[m, i, j] = cells[0, start + i, j] - ground
     for k in range(n):
-        shape, narrow = f[k], 1 / widths[k]
-        for j in range(u.shape[0]):
-            u[j] = (cells[2, i, j] - here[k, j]) * narrow
-        gaussian(u, shape)
-        for j in range(u.shape[0]):
-            residual[j] -= signal[k, j] * shape[j]
-        for j in range(u.shape[0]):
-            expected[j] += used[k, j] * shape[j]
-        if moving:
-            move, widen = f[n + 2 + k], f[2 * n + 2 + k]
-            for j in range(u.shape[0]):
-                move[j] = used[k, j] * narrow * shape[j] * u[j]
-            for j in range(u.shape[0]):
-                widen[j] = move[j] * u[j]
+        narrow = 1 / widths[k]
+        for i in range(bins):
+            for j in range(lanes):
+                u[i, j] = (cells[2, start + i, j] - here[k, j]) * narrow
+        gaussian(u.reshape(-1), f[k].reshape(-1))
+        for i in range(bins):
+            for j in range(lanes):
+                f[m, i, j] -= signal[k, j] * f[k, i, j]
+            for j in range(lanes):
+                expected[i, j] += used[k, j] * f[k, i, j]
+        for i in range(bins if moving else 0):
+            for j in range(lanes):
+                f[n + 2 + k, i, j] = used[k, j] * narrow * f[k, i, j] * u[i, j]
+            for j in range(lanes):
+                f[2 * n + 2 + k, i, j] = f[n + 2 + k, i, j] * u[i, j]
 
 
 @jit(fastmath=True)
-def add_products(f, residual, weights, scaled, full):
-    """full[p, q] += f[p] W f[q] for the upper triangle, and with the residual in column m."""
+def products(f, weights, scaled, full):
+    """full[p, q] = sum over the bins of f[p] W f[q]: upper triangle, with the residual in column m."""
     m = full.shape[0]
     for p in range(m):
-        for j in range(weights.shape[0]):
-            scaled[j] = weights[j] * f[p, j]
-            full[p, m, j] += scaled[j] * residual[j]
-        for q in range(p, m):
-            for j in range(weights.shape[0]):
-                full[p, q, j] += scaled[j] * f[q, j]
+        for i in range(weights.shape[0]):
+            for j in range(weights.shape[1]):
+                scaled[i, j] = weights[i, j] * f[p, i, j]
+        for q in range(p, m + 1):
+            sum_products(scaled, f, q, full, p)
 
 
-@jit(fastmath=True)
+@jit
 def group_equations(start, stop, cells, middle, half, here, along, widths, factor, rest, lean, signal, used, noise, full,
                     moving, stats, mean_rest):
     """Weighted normal equations (m, m + 2, sectors) of one group about the present `signal`; upper triangle, data in column m.
@@ -272,23 +277,34 @@ def group_equations(start, stop, cells, middle, half, here, along, widths, facto
     Without `moving` these are the sectors' own columns alone, and sums for the noise (`stats`) and for the mean residuals of
     the bins (`mean_rest`) are taken too. `used` gives variances and slopes.
     """
-    lanes = cells.shape[2]
-    f, work = np.empty((full.shape[0], lanes)), np.empty((4, lanes))
-    residual, expected, weights, u = work[0], work[1], work[2], work[3]
-    full[:] = 0.0
-    for i in range(start, stop):
-        model_rows(i, cells, middle, half, here, along, widths, factor * rest[i], factor * lean[i], signal, used, moving, f,
-                   residual, expected, u)
-        count = cells[1, i]
-        weigh_cells(count, residual, expected, noise, weights)
-        add_products(f, residual, weights, u, full)
-        if not moving:
-            noise_sums(count, residual, expected, noise, stats)
-            top = bottom = 0.0
+    m = full.shape[0]
+    work = np.empty((m + 4, stop - start, full.shape[2]))
+    f, expected, weights, u = work[:m + 1], work[m + 1], work[m + 2], work[m + 3]
+    model_columns(start, cells, middle, half, here, along, widths, factor, rest, lean, signal, used, moving, f, expected, u)
+    weigh_cells(start, cells, f[m], expected, noise, weights)
+    products(f, weights, u, full)
+    if not moving:
+        noise_sums(start, cells, f[m], expected, noise, weights, stats, mean_rest)
+
+
+@jit(fastmath=True)
+def own_variances(full, n, z, out):
+    """Diagonal of the inverse of the leading n x n block of eliminated systems (m, m + 2, sectors); inf without a pivot."""
+    lanes = full.shape[2]
+    for k in range(n):
+        for j in range(lanes):
+            out[k, j] = 0.0 if full[k, k, j] > 0.0 else np.inf
+        for p in range(k, n):
             for j in range(lanes):
-                top += weights[j] * residual[j]
-                bottom += weights[j]
-            mean_rest[0, i], mean_rest[1, i] = top, bottom
+                z[p, j] = 1.0 if p == k else 0.0
+        for p in range(k, n):
+            for j in range(lanes):
+                out[k, j] += z[p, j] * z[p, j] / full[p, p, j] if full[p, p, j] > 0.0 else 0.0
+            for j in range(lanes):
+                z[p, j] = z[p, j] / full[p, p, j] if full[p, p, j] > 0.0 else 0.0
+            for q in range(p + 1, n):
+                for j in range(lanes):
+                    z[q, j] -= full[p, q, j] * z[p, j]
 
 
 @jit
@@ -351,15 +367,21 @@ def ring_places(geometry, harmonics, radius, here):
 
 @jit
 def reweigh(scores, information, weights):
-    """Down-weigh sectors that contradict the common solution (spots, shadows), or that tell much more than the others."""
-    scale = np.sqrt(max(np.median(scores * scores) / 0.455, 1.0))
+    """Down-weigh sectors that contradict the common solution (spots, shadows), or that tell much more than the others.
+
+    Returns the largest change of a weight.
+    """
+    scale, change = np.sqrt(max(np.median(scores * scores) / 0.455, 1.0)), 0.0
     for g in range(weights.shape[0]):
         most = most_information(information[g])
         for j in range(weights.shape[1]):
             z = abs(scores[g, j]) / scale
-            weights[g, j] = 1.0 if z < 3.0 else 9.0 / (z * z) if z < 6.0 else 0.0
+            weight = 1.0 if z < 3.0 else 9.0 / (z * z) if z < 6.0 else 0.0
             if information[g, j] > most > 0.0:
-                weights[g, j] *= (most / information[g, j]) ** 3
+                weight *= (most / information[g, j]) ** 3
+            change = max(change, abs(weight - weights[g, j]))
+            weights[g, j] = weight
+    return change
 
 
 @jit
@@ -524,7 +546,7 @@ def free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, l
                         store, stats, mean_rest)
         n = full.shape[0]
         eliminate_each(full, n, x[0], x[1])
-        variances_each(full, n, np.empty(n), variances[g])
+        own_variances(full, n, x, variances[g])
         back_substitute_each(full, n, x)
         signal[g, :n] += x[:n]
 
@@ -532,7 +554,7 @@ def free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, l
 @jit
 def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, lean, learned, spread, signal,
                 used, noise, weights, store, variances, stats, mean_rest, total, theta, scores, information):
-    """One Gauss-Newton step of all parameters; returns (its square in standard errors, share of it that was taken)."""
+    """One Gauss-Newton step of all parameters; returns (its square in standard errors, its length in what may be taken)."""
     ring_first, n_all, lanes = plan[1], radii.shape[0], harmonics.shape[1]
     x = np.empty((store.shape[1], lanes))
     stats[:] = 0.0
@@ -546,15 +568,14 @@ def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start,
             full[n + 1, n + 1, j] += 1 / spread[g, n + 1]
             full[n + 1, 3 * n + 2, j] += off / spread[g, n + 1]
         eliminate_each(full, n + 2, x[0], x[1])
-        variances_each(full, n + 2, np.empty(n + 2), variances[g])
+        own_variances(full, n + 2, x, variances[g])
         add_group(full, harmonics, ring_first[g], n, radii, weights[g], total)
     gain = solve_common(total, ellipse, start[0], start[1], radii, widths, theta)
     big = 0.0
     for k in range(n_all):
         move = np.hypot(theta[0], theta[1]) + abs(theta[4 + k]) + radii[k] * np.hypot(theta[2], theta[3])
         big = max(big, move / (0.8 * widths[k]), abs(theta[4 + n_all + k]) / (0.3 * widths[k]))
-    damp = min(1.0, 1.0 / big) if big > 0.0 else 1.0
-    theta *= damp
+    theta /= max(big, 1.0)
     for g in range(signal.shape[0]):
         k0, n = ring_first[g], ring_first[g + 1] - ring_first[g]
         full = _part(store[g], 3 * n + 2)
@@ -570,20 +591,22 @@ def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start,
     geometry += theta[:4]
     radii += theta[4:4 + n_all]
     widths += theta[4 + n_all:]
-    return gain, damp
+    return gain, big
 
 
-@jit
+@jit(fastmath=True)
 def fill_cells(sums, pixels, count, place, cells):
     """Mean, number of blocks (0 where nothing is finite) and place of each cell; returns how many cells have something."""
-    number = 0
+    number = 0.0
     for i in range(count.shape[0]):
         for j in range(count.shape[1]):
-            usable = count[i, j] > 0.0 and abs(sums[i, j]) < np.inf
-            number += usable
-            cells[0, i, j] = sums[i, j] / (count[i, j] * pixels) if usable else 0.0
-            cells[1, i, j] = count[i, j] if usable else 0.0
+            cells[1, i, j] = count[i, j] if abs(sums[i, j]) < np.inf else 0.0
+        for j in range(count.shape[1]):
+            cells[0, i, j] = sums[i, j] / (count[i, j] * pixels) if cells[1, i, j] > 0.0 else 0.0
+        for j in range(count.shape[1]):
             cells[2, i, j] = place[i, j]
+        for j in range(count.shape[1]):
+            number += 1.0 if cells[1, i, j] > 0.0 else 0.0
     return number
 
 
@@ -650,7 +673,7 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, unstretch, ellipse, f
             signal[g, p] = scale[g, p] * learned[g, p]
     if frames == 0:
         noise[:] = start_noise(cells)
-    gain = change = high = chi2 = damp = 0.0
+    gain = change = high = chi2 = 0.0
     turns = 0
     for attempt in range(FIRST_ROUNDS if frames == 0 else 1):
         for repeat in range((3 if attempt == 0 else 1) if frames == 0 else 0):
@@ -664,13 +687,14 @@ def fit_frame(sums, pixels, count, place, plan, harmonics, unstretch, ellipse, f
             noise[3] = noise[0] + noise[1] * stats[1] / stats[0]
             noise[2] = 0.02 * noise[3]
         for turn in range(MAX_TURNS):
-            gain, damp = common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, lean,
+            gain, big = common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start, scale, rest, lean,
                                      learned, spread, signal, used, noise, weights, store, variances, stats, mean_rest, total,
                                      theta, scores, information)
             change, high = compare(plan[1], signal, variances, learned, spread, scale, shift, used)
-            reweigh(scores, information, weights)
+            moved = reweigh(scores, information, weights)
             turns = turn + 1
-            if damp == 1.0 and gain < ENOUGH and change < STEADY:
+            last = gain < ENOUGH if frames == 0 else big * gain < EXPECTED and moved < SETTLED
+            if last and big <= 1.0 and change < STEADY:
                 break
         invert(total, covariance)
         free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, lean, signal, used, noise, store, variances,

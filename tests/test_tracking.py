@@ -11,6 +11,7 @@ import pytest
 
 from edfast import tracking
 from edfast.kernels import tracking as kernels
+from edfast.kernels.rings import eliminate_each
 from edfast.simulate import BeamStop, drift_series, ring_pattern
 from edfast.tracking import CenterTracker, track_stack
 from tests import naive_tracking
@@ -112,14 +113,50 @@ def test_model_columns():
     cells[2] = np.linspace(10, 30, bins)[:, None] + rng.random((bins, lanes))
     here, widths, along = 18 + 4 * rng.random((n, lanes)), np.array([2.0, 2.5]), rng.random(lanes)
     signal, used = rng.random((2, n + 2, lanes))
-    f, residual, expected, u = np.empty((3 * n + 2, lanes)), *np.empty((3, lanes))
+    f, (expected, u) = np.empty((3 * n + 3, bins, lanes)), np.empty((2, bins, lanes))
+    level, lean = rng.random((2, bins))
+    kernels.model_columns(0, cells, 20.0, 10.0, here, along, widths, 2.0, level, lean, signal, used, True, f, expected, u)
     for i, j in itertools.product(range(bins), range(lanes)):
-        kernels.model_rows(i, cells, 20.0, 10.0, here, along, widths, 0.3, 0.1, signal, used, True, f, residual, expected, u)
         wanted = naive_tracking.columns(cells[2, i, j:j + 1], here[:, j], widths, used[:n, j], 20.0, 10.0, along[j])[:, 0]
-        np.testing.assert_allclose(f[:, j], wanted, atol=1e-7)
-        left = cells[0, i, j] - 0.3 + 0.1 * along[j] - wanted[:n + 2] @ signal[:, j]
-        np.testing.assert_allclose(residual[j], left, atol=1e-5)
-        np.testing.assert_allclose(expected[j], 0.3 - 0.1 * along[j] + wanted[:n + 2] @ used[:, j], atol=1e-5)
+        np.testing.assert_allclose(f[:-1, i, j], wanted, atol=1e-7)
+        ground = 2 * (level[i] - lean[i] * along[j])
+        np.testing.assert_allclose(f[-1, i, j], cells[0, i, j] - ground - wanted[:n + 2] @ signal[:, j], atol=1e-5)
+        np.testing.assert_allclose(expected[i, j], ground + wanted[:n + 2] @ used[:, j], atol=1e-5)
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("bins", [1, 21])
+def test_products_of_columns(bins):
+    rng = np.random.default_rng(bins)
+    f, weights, full = rng.normal(size=(6, bins, 32)), rng.random((bins, 32)), np.full((5, 7, 32), np.nan)
+    kernels.products(f, weights, np.empty((bins, 32)), full)
+    expected = np.einsum("ij,pij,qij->pqj", weights, f[:5], f)
+    for p in range(5):
+        np.testing.assert_allclose(full[p, p:6], expected[p, p:], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.small
+def test_variances_of_each_sector():
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(16, 20, 5))
+    columns[3, :, 1] = 0            # nothing tells of the second unknown of this sector
+    full, out = np.zeros((5, 7, 16)), np.empty((3, 16))
+    full[:, :5] = np.einsum("jip,jiq->pqj", columns, columns)
+    expected = [np.diag(np.linalg.pinv(full[:3, :3, j])) for j in range(16)]
+    eliminate_each(full, 3, *np.empty((2, 16)))
+    kernels.own_variances(full, 3, np.empty((5, 16)), out)
+    assert out[1, 3] == np.inf
+    out[1, 3] = 0
+    np.testing.assert_allclose(out, np.transpose(expected), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.small
+def test_cells_without_anything_weigh_nothing():
+    cells, (residual, expected), weights = np.ones((3, 2, 4)), np.ones((2, 2, 4)), np.empty((2, 4))
+    cells[1, 0], cells[1, 1], residual[1, 0] = 0, 4, 100
+    kernels.weigh_cells(0, cells, residual, expected, np.array([2.0, 0.0, 0.1, 1.0]), weights)
+    np.testing.assert_array_equal(weights[0], 0)
+    np.testing.assert_allclose(weights[1], [2 * 36 * 4 * 2 / 400 ** 2, 2, 2, 2])
 
 
 # --------------------------------------------------------------------------------------------------------------- drifts
