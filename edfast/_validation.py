@@ -29,7 +29,7 @@ def as_image(image, name="image"):
         array = array.astype(np.float32 if array.dtype.itemsize == 2 else np.float64)
     elif kind not in "iuf":
         raise TypeError(f"{name} must hold real numbers, not {array.dtype}")
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return np.ascontiguousarray(array, dtype=array.dtype if array.dtype.isnative else array.dtype.newbyteorder("="))
 
 
 def as_data(data, name="data", dims=(2, 3)):

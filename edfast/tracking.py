@@ -72,7 +72,7 @@ class _Rings:
         strain = 0.5 * math.log(fit.a / fit.b)
         self.strain = strain * math.cos(2 * fit.angle), strain * math.sin(2 * fit.angle)
         groups, edges, self.size = _choose(fit.rings, frame.shape, radius)
-        self.ellipse, self.frames = ellipse, 0
+        self.frames = 0
         lo, hi = np.array(edges).T
         bins = [math.ceil((high - low) * _FINENESS / min(ring.width for ring in group) - 0.01)
                 for group, (low, high) in zip(groups, edges, strict=True)]
@@ -98,6 +98,11 @@ class _Rings:
         self.sums, self.count, self.place = np.zeros((3, first[-1], self.sectors))
         self.reach = 0.5 * _REACH * float(self.widths.max())
         self.flat_sums, self._at_x = self.sums.reshape(-1), tracking.X
+        # What fit_frame takes besides the number of frames: arrays that stay where they are.
+        self.arguments = (self.sums, self.size ** 2, self.count, self.place, self.plan, self.harmonics, self.unstretch,
+                          ellipse, self.radii, self.widths, self.geometry, self.noise, self.learned, self.known, self.scale,
+                          self.trend, self.spread, self.rest, self.grip, self.tilt, self.weights, self.seen, self.used,
+                          self.report, self.covariance)
         self.bad = _spread_over_blocks(bad, self.size)
         self.x, self.y = round(fit.cx), round(fit.cy)
         self.geometry[:2] = self.stretch @ (fit.cx - self.x, fit.cy - self.y)
@@ -195,10 +200,7 @@ class _Rings:
 
     def _fit(self, frame, tracking):
         tracking.gather(frame.reshape(-1), frame.shape[1], self.size, *self.active, self.flat_sums)
-        tracking.fit_frame(self.sums, self.size ** 2, self.count, self.place, self.plan, self.harmonics, self.unstretch,
-                           self.ellipse, self.frames, self.radii, self.widths, self.geometry, self.noise, self.learned,
-                           self.known, self.scale, self.trend, self.spread, self.rest, self.grip, self.tilt, self.weights,
-                           self.seen, self.used, self.report, self.covariance)
+        tracking.fit_frame(self.frames, *self.arguments)
 
     def fit_again(self, frame):
         """`fit` of the frame that was fitted last, after the table has moved along."""

@@ -649,7 +649,7 @@ def predict(plan, harmonics, geometry, radii, widths, scale, rest, used, noise, 
 
 
 @jit
-def fit_frame(sums, pixels, count, place, plan, harmonics, unstretch, ellipse, frames, radii, widths, geometry, noise, learned,
+def fit_frame(frames, sums, pixels, count, place, plan, harmonics, unstretch, ellipse, radii, widths, geometry, noise, learned,
               known, scale, trend, spread, rest, grip, tilt, weights, seen, used, report, covariance):
     """Fit one frame. The state, radii ... used, goes from frame to frame; `frames` counts those that it knows.
 
