@@ -61,6 +61,9 @@ _SECOND = 2         # of them that get a second chance
 _WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
 
 
+_EDGE = "what stands out of the radial profile is an edge or a shoulder, no ring"
+
+
 class RingNotFoundError(ValueError):
     """There is no ring pattern in the image, or none whose centre can be told."""
 
@@ -130,8 +133,8 @@ def _plan(state, shape, fineness, whole):
     n = len(state.radii)
     ring_first, bins, degrees = np.zeros((3, n + 1), np.int64)
     lo, step = np.zeros((2, n))
-    groups = rings.plan_groups(state.radii, state.widths, _REACH, 2.0 * math.hypot(*shape), fineness, whole, ring_first, lo, step,
-                               bins, degrees)
+    groups = rings.plan_groups(state.radii, state.widths, _REACH, 2.0 * math.hypot(*shape), fineness, whole, ring_first, lo,
+                               step, bins, degrees)
     first = np.zeros(groups + 1, np.int64)
     np.cumsum(bins[:groups], out=first[1:])
     return first, lo[:groups], step[:groups], ring_first[:groups + 1], degrees[:groups]
@@ -160,7 +163,8 @@ def _fit(frame, radial, state, ellipse):
     if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
         raise RingNotFoundError("no usable pixels where rings were looked for")
     rings.start_values(table, first, lo, step, ring_first, state.radii, signal, noise, spans)
-    radii, widths, geometry, covariance = state.radii.copy(), state.widths.copy(), state.about(origin), np.zeros((4 + 3 * n,) * 2)
+    radii, widths, geometry = state.radii.copy(), state.widths.copy(), state.about(origin)
+    covariance = np.zeros((4 + 3 * n,) * 2)
     weights, trust, scores = np.ones((3, groups, n_sectors))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
@@ -176,7 +180,7 @@ def _fit(frame, radial, state, ellipse):
 
 
 class _Profile(NamedTuple):
-    """Robust radial profile about `state`, in steps of a pixel, with its error, and the cells about `origin` that it is from."""
+    """Robust radial profile about `state`, in steps of a pixel, with its error; the cells that it is from, about `origin`."""
 
     state: _State
     mean: np.ndarray
@@ -337,7 +341,7 @@ def _split(frame, solution, rings, ellipse, radial):
 
 
 def _try(frame, center, ellipse, every):
-    """Fit the middle-sized image from a rough centre: (solution, rings that stand), or (None, why not).
+    """Fit the middle-sized image from a rough centre: (solution, rings that stand, profile), or (None, why not, profile).
 
     With `every`, all bumps of the first profile are fitted, whether or not they look like rings.
     """
@@ -366,15 +370,15 @@ def _try(frame, center, ellipse, every):
             break
         best, state, rings = solution, solution.state, outcome
     if best is None:
-        return None, why
+        return None, why, radial
     best, rings = _split(frame, best, rings, ellipse, radial)
     radial = _sharp(frame, best.state, radial)
     while len(rings) and not (standing := _stand(radial, rings, _STANDING, fitted=len(rings))).all():
         # What leant on one that fell must stand alone.
         rings = rings[standing]
     if len(rings) < 1 + every:
-        return None, "what stands out of the radial profile is an edge or a shoulder, no ring"
-    return best, rings
+        return None, _EDGE, radial
+    return best, rings, radial
 
 
 def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None):
@@ -448,32 +452,31 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     starts = search.centers()
     if center is not None:
         starts = itertools.chain([search.near(*((v + 0.5) / factor / size - 0.5 for v in center))], starts)
-    best: tuple = (0.0, None, None, None)
+    best: tuple = (0.0, None, None, None, None)
     reason = "nothing in the image is symmetric about a centre"
     for start, every in _attempts(starts):
         if every and best[1] is not None:
             break
         frame = _Frame(middle, hidden, search.stop(*start, size=factor * size), size)
-        solution, outcome = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse, every)
+        solution, outcome, radial = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse, every)
         if solution is None or (doubt := _doubt(solution)):
             reason = outcome if solution is None else doubt
             continue
         chi2 = _chi2(solution)
         quality = _told(outcome) / max(chi2, 1.0)
         if quality > best[0]:
-            best = quality, solution, outcome, frame
+            best = quality, solution, outcome, radial, frame
         if quality > _CLEAR * max(chi2 / _CALM, 1.0) ** 4:
             break
-    _, solution, outcome, frame = best
+    _, solution, outcome, radial, frame = best
     if solution is None:
         raise RingNotFoundError(f"no ring found: {reason}")
     # Blocks of the search's blocks, so that one shade fits both.
     wanted = factor * solution.state.widths.min() / _RESOLVED
     block = max(n for n in range(1, factor + 1) if factor % n == 0 and n <= max(wanted, 1))
     rings = _choose(outcome, radius and radius / factor, max_rings)
-    rings[:, :2] *= factor / block
     frame = _resolve(image, bad, frame, factor, block)
-    solution = _settle_clearest(frame, solution.state.scaled(factor / block), rings, ellipse)
+    solution = _settle_clearest(frame, radial, solution.state, factor / block, rings, ellipse)
     if doubt := _doubt(solution):
         raise RingNotFoundError(f"no ring found: {doubt}")
     return _result(solution, block, radius)
@@ -508,15 +511,25 @@ def _choose(rings, radius, most):
     return rings[:most] if radius is None else rings[np.sort(np.argsort(np.abs(rings[:, 0] - radius))[:most])]
 
 
-def _settle_clearest(frame, state, rings, ellipse):
-    """The last fit. Where not all rings (surest first) come to rest together, half of them are tried, and half of these."""
-    number = len(rings)
+def _settle_clearest(frame, radial, state, factor, rings, ellipse):
+    """The last fit, of an image whose pixels are `factor` times smaller than those of `radial`, `state` and `rings`.
+
+    Where not all rings (surest first) come to rest together, half of them are tried, and half of these.
+    """
+    number, why, size = len(rings), _EDGE, np.array([factor, factor, 1.0, 1.0])
     while number:
-        solution, outcome = _settle(frame, None, state, rings[:number], ellipse)
-        if solution is not None:
+        solution, outcome = _settle(frame, None, state.scaled(factor), rings[:number] * size, ellipse)
+        if solution is None:
+            number, why = number // 2, outcome
+            continue
+        # What leant on one that fell must stand alone.
+        left = outcome / size
+        standing = _stand(radial, left, _STANDING, fitted=len(left)) if len(left) < number else np.ones(number, bool)
+        if standing.all():
             return solution
-        number //= 2
-    raise RingNotFoundError(f"no ring found: {outcome}")
+        rings, why = left[standing], _EDGE
+        number = len(rings)
+    raise RingNotFoundError(f"no ring found: {why}")
 
 
 def _resolve(image, bad, frame, factor, block):

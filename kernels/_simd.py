@@ -99,19 +99,19 @@ def _prefetch(typingctx, array, index):
 
 
 @intrinsic
-def _sum_products(typingctx, one, columns, q, out, p):
-    """out[p, q] = sum over i of one[i] * columns[q, i], rows of a multiple of `TILE` float64.
+def _sum_products(typingctx, one, columns, q, start, stop, out, p):
+    """out[p, q] = sum over i from start to stop of one[i] * columns[q, i], rows of a multiple of `TILE` float64.
 
     The sums stay in registers, which the compiler does not see by itself.
     """
-    signature = types.void(one, columns, types.intp, out, types.intp)
+    signature = types.void(one, columns, types.intp, types.intp, types.intp, out, types.intp)
 
     def codegen(context, builder, signature, args):
-        one, columns, out = (context.make_array(signature.args[k])(context, builder, args[k]) for k in (0, 1, 3))
+        one, columns, out = (context.make_array(signature.args[k])(context, builder, args[k]) for k in (0, 1, 5))
         bins, lanes = cgutils.unpack_tuple(builder, one.shape)
         vector_type, step = ir.VectorType(ir.DoubleType(), TILE), ir.Constant(bins.type, TILE)
         first, width = builder.mul(args[2], bins), cgutils.unpack_tuple(builder, out.shape)[1]
-        row = builder.add(builder.mul(args[4], width), args[2])
+        row = builder.add(builder.mul(args[6], width), args[2])
         total = cgutils.alloca_once(builder, vector_type)
 
         def pointer(array, row, lane):
@@ -120,9 +120,9 @@ def _sum_products(typingctx, one, columns, q, out, p):
 
         with cgutils.for_range_slice(builder, ir.Constant(bins.type, 0), lanes, step) as (lane, _):
             builder.store(ir.Constant(vector_type, [0.0] * TILE), total)
-            with cgutils.for_range(builder, bins) as loop:
-                a = builder.load(pointer(one, loop.index, lane), align=8)
-                b = builder.load(pointer(columns, builder.add(first, loop.index), lane), align=8)
+            with cgutils.for_range_slice(builder, args[3], args[4], ir.Constant(bins.type, 1)) as (i, _):
+                a = builder.load(pointer(one, i, lane), align=8)
+                b = builder.load(pointer(columns, builder.add(first, i), lane), align=8)
                 product = builder.fmul(a, b, flags=("contract",))
                 builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
             builder.store(builder.load(total), pointer(out, row, lane), align=8)
@@ -135,8 +135,8 @@ def _add_numpy(table, row, *numbers):
     table[row] += numbers
 
 
-def _sum_products_numpy(one, columns, q, out, p):
-    out[p, q] = (one * columns[q]).sum(axis=0)
+def _sum_products_numpy(one, columns, q, start, stop, out, p):
+    out[p, q] = (one[start:stop] * columns[q, start:stop]).sum(axis=0)
 
 
 def _bits_between_numpy(array, start, low, high):

@@ -13,11 +13,13 @@ Common parameters with N rings:    d1, d2, e1, e2, radii (N), widths (N), amplit
 import numpy as np
 
 from edfast.kernels._jit import jit
+from edfast.kernels._simd import TILE, sum_products
 from edfast.kernels.spots import shift_by_spots
 
 TRIM = 0.2              # share of the sectors that is left out at either end
 REACH = 5.0             # a ring is taken as zero beyond so many widths
 SERIES_MIDDLE = float(np.exp(-0.390625))
+CACHE = 25_000          # numbers that stay in the second-level cache
 MAX_TURNS = 20
 EVEN_TURNS = 1          # first turns without deviations,
 FREE_TURNS = 3          # then with free ones up to this turn, in which their variance is measured
@@ -36,19 +38,37 @@ PRIOR_RADIUS = 1.0      # in start widths
 
 
 @jit
-def gather_cells(table, first, lo, step, count, value, place):
-    """What the fit needs of the cells (sector, bin): number of pixels, mean, place from -1 to 1 within the annulus.
+def sectors_at_once(n, degree, bins, n_sectors):
+    """How many sectors are worked on side by side, so that all columns of a group of n rings stay in the cache."""
+    lanes = n_sectors
+    while lanes > TILE and (3 * n + 5 + degree) * bins * lanes > CACHE:
+        lanes //= 2
+    return lanes
 
-    A cell that is empty or NaN has the number 0.
+
+@jit
+def gather_cells(table, first, lo, step, ring_first, degrees, cells):
+    """What the fit needs of the cells: number of pixels, mean, place from -1 to 1 within the annulus.
+
+    One group after the other, and within it one set of sectors that are worked on side by side: (3, bins, sectors). A cell
+    that is empty or NaN has the number 0.
     """
+    end = 0
     for g in range(lo.shape[0]):
-        half = 0.5 * step[g] * (first[g + 1] - first[g])
-        for j in range(table.shape[0]):
-            for i in range(first[g], first[g + 1]):
-                n, total = table[j, i, 0], table[j, i, 1]
-                usable = n > 0.0 and total == total
-                count[j, i], value[j, i] = (n, total / n) if usable else (0.0, 0.0)
-                place[j, i] = (step[g] * (i - first[g] + 0.5 + (table[j, i, 2] / n if usable else 0.0)) - half) / half
+        bins = first[g + 1] - first[g]
+        half, lanes = 0.5 * step[g] * bins, sectors_at_once(ring_first[g + 1] - ring_first[g], degrees[g], bins, table.shape[0])
+        for lane in range(0, table.shape[0], lanes):
+            block = cells[end:end + 3 * bins * lanes].reshape((3, bins, lanes))
+            end += block.size
+            for j in range(lanes):
+                for i in range(bins):
+                    n, total, place = table[lane + j, first[g] + i, 0], table[lane + j, first[g] + i, 1], 0.5
+                    if n > 0.0 and total == total:
+                        block[0, i, j], block[1, i, j] = n, total / n
+                        place += table[lane + j, first[g] + i, 2] / n
+                    else:
+                        block[0, i, j] = block[1, i, j] = 0.0
+                    block[2, i, j] = (step[g] * (i + place) - half) / half
 
 
 @jit(fastmath=True)
@@ -66,111 +86,146 @@ def gaussian(u, out):
         out[j] = t if abs(u[j]) < REACH else 0.0
 
 
-@jit(fastmath=True)
-def sector_columns(x, half, middle, radii, widths, degree, strengths, signal, f):
-    """Values of the model's columns in the cells of one sector and group: ``f[column, cell]``.
-
-    Columns: deviations (n + 2), radii (n), widths (n), x^2 ... x^d, data (not written), expected signal, working space.
-    `signal` holds the present coefficients (amplitudes, B_0 ... B_d), `strengths` are the amplitudes with which radii and
-    widths act.
-    """
-    n = radii.shape[0]
-    expected, u, one, slope = f[3 * n + 2 + degree], f[3 * n + 3 + degree], f[n], f[n + 1]
-    for i in range(x.shape[0]):
-        one[i], slope[i] = 1.0, x[i]
-        expected[i] = signal[n] + x[i] * signal[n + 1]
-    for d in range(2, degree + 1):
-        before, power, b = f[n + 1] if d == 2 else f[3 * n + d - 1], f[3 * n + d], signal[n + d]
-        for i in range(x.shape[0]):
-            power[i] = before[i] * x[i]
-            expected[i] += b * power[i]
+@jit
+def supports(half, middle, bins, radii, widths, degree, begin, end):
+    """Bins from `begin` to `end` are those in which the columns of sector_columns are not zero, the data's among them."""
+    n, scale = radii.shape[0], 0.5 * bins / half
+    begin[:] = 0
+    end[:] = bins
     for k in range(n):
-        shape, place, width, inverse = f[k], f[n + 2 + k], f[2 * n + 2 + k], 1 / widths[k]
-        for i in range(x.shape[0]):
-            u[i] = (middle - radii[k] + half * x[i]) * inverse
-        gaussian(u, shape)
-        for i in range(x.shape[0]):
-            place[i] = strengths[k] * inverse * shape[i] * u[i]
-            width[i] = place[i] * u[i]
-            expected[i] += signal[k] * shape[i]
+        low, high = (radii[k].min() - middle + half) * scale, (radii[k].max() - middle + half) * scale
+        reach = REACH * widths[k] * scale + 1
+        first = min(max(np.int64(np.floor(low - reach)), 0), bins)
+        last = max(min(np.int64(np.ceil(high + reach)), bins), first)
+        for p in (k, n + 2 + k, 2 * n + 2 + k):
+            begin[p], end[p] = first, last
 
 
 @jit(fastmath=True)
-def weigh_cells(count, value, expected, noise, spread, weights, stats):
+def sector_columns(x, half, middle, begin, end, radii, widths, degree, strengths, signal, f):
+    """Values of the model's columns in the cells (bins, sectors) of one group: ``f[column, bin, sector]``.
+
+    Columns: deviations (n + 2), radii (n), widths (n), x^2 ... x^d, data (not written), expected signal, two that are working
+    space. `signal` (coefficient, sector) holds the present coefficients (amplitudes, B_0 ... B_d), `strengths` are the
+    amplitudes with which radii and widths act, `radii` (n, sectors) where the rings are. Of column p, only the bins from
+    begin[p] to end[p] are written: the others are zero.
+    """
+    n, (bins, lanes) = widths.shape[0], x.shape
+    one, slope, expected = f[n], f[n + 1], f[3 * n + 2 + degree]
+    one[:] = 1.0
+    slope[:] = x
+    for i in range(bins):
+        for j in range(lanes):
+            expected[i, j] = signal[n, j] + x[i, j] * signal[n + 1, j]
+    for d in range(2, degree + 1):
+        before, power = f[n + 1] if d == 2 else f[3 * n + d - 1], f[3 * n + d]
+        for i in range(bins):
+            for j in range(lanes):
+                power[i, j] = before[i, j] * x[i, j]
+            for j in range(lanes):
+                expected[i, j] += signal[n + d, j] * power[i, j]
+    for k in range(n):
+        seen, inverse = slice(begin[k], end[k]), 1 / widths[k]
+        near, u, total = x[seen], f[3 * n + 4 + degree, seen], expected[seen]
+        shape, place, width = f[k, seen], f[n + 2 + k, seen], f[2 * n + 2 + k, seen]
+        for i in range(u.shape[0]):
+            for j in range(lanes):
+                u[i, j] = (middle - radii[k, j] + half * near[i, j]) * inverse
+        gaussian(u.reshape(-1), shape.reshape(-1))
+        for i in range(u.shape[0]):
+            for j in range(lanes):
+                place[i, j] = strengths[k, j] * inverse * shape[i, j] * u[i, j]
+            for j in range(lanes):
+                width[i, j] = place[i, j] * u[i, j]
+            for j in range(lanes):
+                total[i, j] += signal[k, j] * shape[i, j]
+
+
+@jit(fastmath=True)
+def weigh_cells(count, value, expected, noise, spread, weights, stats, scatter):
     """Weights of cells: their number over the variance noise[0] + noise[1] * expected, at least noise[2]; outliers less.
 
-    stats += (weighted sums for a line through squared residuals against signal, number, chi2, variances).
+    Variances are `spread` times as large in each sector. stats += (weighted sums for a line through squared residuals against
+    signal, number, chi2, variances); `scatter` gets chi2 and number of each sector.
     """
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    v0, quantum, least, mean = noise[0], noise[1], noise[2], noise[3]
+    s0 = s1 = s2 = s3 = s4 = s7 = 0.0
+    scatter[:] = 0.0
     for i in range(count.shape[0]):
-        usual = max(noise[0] + noise[1] * expected[i], noise[2])
-        variance = spread * usual
-        off = abs(value[i] - expected[i])
-        # A single count in a faint cell is no outlier, however small its variance: noise[1] is the size of one count.
-        rest, most = off * count[i], OUTLIER * (np.sqrt(count[i] * variance) + noise[1])
-        share = most / rest if rest > most else 1.0
-        weights[i] = count[i] / variance * share * share
-        used = 1.0 if count[i] > 0.0 else 0.0
-        z = min(off * rest, 16 * variance)
-        q = used / ((usual + noise[3]) * (usual + noise[3])) / spread
-        s0 += q
-        s1 += q * expected[i]
-        s2 += q * expected[i] * expected[i]
-        s3 += q * z / spread
-        s4 += q * expected[i] * z / spread
-        s5 += used
-        s6 += z / variance
-        s7 += used * usual
-    stats += np.array([s0, s1, s2, s3, s4, s5, s6, s7])
+        for j in range(count.shape[1]):
+            variance = spread[j] * max(v0 + quantum * expected[i, j], least)
+            # A single count in a faint cell is no outlier, however small its variance: `quantum` is the size of one count.
+            rest, most = abs(value[i, j] - expected[i, j]) * count[i, j], OUTLIER * (np.sqrt(count[i, j] * variance) + quantum)
+            share = most / rest if rest > most else 1.0
+            weights[i, j] = count[i, j] / variance * share * share
+        for j in range(count.shape[1]):
+            usual, off = max(v0 + quantum * expected[i, j], least), value[i, j] - expected[i, j]
+            used = 1.0 if count[i, j] > 0.0 else 0.0
+            z = min(off * off * count[i, j] / spread[j], 16 * usual)
+            q = used / ((usual + mean) * (usual + mean)) / spread[j]
+            s0 += q
+            s1 += q * expected[i, j]
+            s2 += q * expected[i, j] * expected[i, j]
+            s3 += q * z
+            s4 += q * expected[i, j] * z
+            s7 += used * usual
+        for j in range(count.shape[1]):
+            off = value[i, j] - expected[i, j]
+            scatter[0, j] += min(off * off * count[i, j] / (spread[j] * max(v0 + quantum * expected[i, j], least)), 16.0)
+        for j in range(count.shape[1]):
+            scatter[1, j] += 1.0 if count[i, j] > 0.0 else 0.0
+    stats += np.array([s0, s1, s2, s3, s4, scatter[1].sum(), scatter[0].sum(), s7])
 
 
 @jit(fastmath=True)
-def weighted_products(f, weights, m, scaled, matrix):
-    """Upper triangle of ``f W f^T`` over the first m rows of f, and its column m; what follows is working space, in f too."""
+def weighted_products(f, weights, m, begin, end, scaled, products):
+    """Sums over the bins of f[p] W f[q]: upper triangle of the first m rows, and column m. Row p is zero beyond its bins."""
     for p in range(m):
-        row = f[p]
         for i in range(weights.shape[0]):
-            scaled[i] = weights[i] * row[i]
-        # Two at a time: what both need is read once.
-        for q in range(p, m + 1, 2):
-            one, other = f[q], f[q + 1]
-            first = second = 0.0
-            for i in range(weights.shape[0]):
-                first += scaled[i] * one[i]
-                second += scaled[i] * other[i]
-            matrix[p, q], matrix[p, q + 1] = first, second
+            for j in range(weights.shape[1]):
+                scaled[i, j] = weights[i, j] * f[p, i, j]
+        for q in range(p, m + 1):
+            start = max(begin[p], begin[q])
+            sum_products(scaled, f, q, start, max(start, min(end[p], end[q])), products, p)
 
 
 @jit
-def sector_equations(count, value, x, half, middle, radii, widths, degree, strengths, signal, noise, spread, matrix, stats,
-                     f):
-    """Weighted normal equations of one sector and group, in the upper triangle of `matrix`; columns as in sector_columns.
+def sector_equations(cells, half, middle, radii, widths, degree, strengths, signal, noise, spread, ranges, f, products, stats,
+                     scatter):
+    """Weighted normal equations of some sectors and one group, in the upper triangle of `products`; columns as above.
 
-    The present signal gives the variances and residuals, from which `stats` is fed as in weigh_cells; `f` is working space.
+    The present signal gives the variances and residuals, from which `stats` and `scatter` are fed as in weigh_cells; `ranges`
+    and `f` are working space.
     """
-    m = 3 * radii.shape[0] + 1 + degree
-    sector_columns(x, half, middle, radii, widths, degree, strengths, signal, f)
-    f[m] = value
-    weigh_cells(count, value, f[m + 1], noise, spread, f[m + 2], stats)
-    weighted_products(f, f[m + 2], m, f[m + 1], matrix)
+    m = 3 * widths.shape[0] + 1 + degree
+    supports(half, middle, cells.shape[1], radii, widths, degree, ranges[0], ranges[1])
+    sector_columns(cells[2], half, middle, ranges[0], ranges[1], radii, widths, degree, strengths, signal, f)
+    f[m] = cells[1]
+    weigh_cells(cells[0], f[m], f[m + 1], noise, spread, f[m + 2], stats, scatter)
+    weighted_products(f, f[m + 2], m, ranges[0], ranges[1], f[m + 3], products)
 
 
 @jit
-def complete(matrices, n, degree, precision, full):
-    """Equations of all sectors side by side, with the common coefficients and the precision of the deviations inserted.
+def complete(products, n, degree, lane, full):
+    """Equations with the common coefficients inserted: these have the same columns as the deviations.
 
-    From the columns of sector_equations (sectors, m, m + 1) to deviations (n + 2), radii, widths, A (n), B_0 ... B_d, data,
-    (m, m + 2, sectors). The common coefficients have the same columns as the deviations.
+    From the columns of sector_equations (m, m + 1, sectors) to deviations (n + 2), radii, widths, A (n), B_0 ... B_d, data,
+    (m, m + 2, all sectors), for the sectors from `lane` on.
     """
     base, m = n + 2, 4 * n + 3 + degree
     for p in range(m):
         a = p if p < 3 * n + 2 else p - 3 * n - 2 if p < 4 * n + 4 else p - base
         for q in range(p, m + 1):
             b = q if q < 3 * n + 2 else q - 3 * n - 2 if q < 4 * n + 4 else q - base
-            target, a_b = full[p, q], matrices[:, min(a, b), max(a, b)]
-            for j in range(target.shape[0]):
-                target[j] = a_b[j]
-    for p in range(base):
+            source, target = products[min(a, b), max(a, b)], full[p, q, lane:lane + products.shape[2]]
+            for j in range(source.shape[0]):
+                target[j] = source[j]
+
+
+@jit
+def tie_down(full, precision):
+    """Add the precision of the deviations to the equations of all sectors."""
+    for p in range(precision.shape[0]):
         if precision[p] == np.inf:
             full[p, p] *= STIFF
         else:
@@ -278,22 +333,27 @@ def back_substitute_each(full, n, x):
             unknown[j] = unknown[j] / pivot[j] if pivot[j] > 0.0 else 0.0
 
 
-@jit
+@jit(fastmath=True)
 def variances_each(full, n, z, out):
-    """Diagonal of the inverse of the leading n x n block of eliminated systems (m, m + 2, sectors); inf without a pivot."""
+    """Diagonal of the inverse of the leading n x n block of eliminated systems (m, m + 2, sectors); inf without a pivot.
+
+    `z` (n, sectors) is working space.
+    """
+    lanes = full.shape[2]
     for k in range(n):
-        for j in range(full.shape[2]):
-            z[:n] = 0.0
-            z[k] = 1.0
-            out[k, j] = 0.0
-            for p in range(k, n):
-                pivot = full[p, p, j]
-                if pivot > 0.0:
-                    out[k, j] += z[p] * z[p] / pivot
-                    for q in range(p + 1, n):
-                        z[q] -= full[p, q, j] / pivot * z[p]
-            if not full[k, k, j] > 0.0:
-                out[k, j] = np.inf
+        for j in range(lanes):
+            out[k, j] = 0.0 if full[k, k, j] > 0.0 else np.inf
+        for p in range(k, n):
+            for j in range(lanes):
+                z[p, j] = 1.0 if p == k else 0.0
+        for p in range(k, n):
+            for j in range(lanes):
+                out[k, j] += z[p, j] * z[p, j] / full[p, p, j] if full[p, p, j] > 0.0 else 0.0
+            for j in range(lanes):
+                z[p, j] = z[p, j] / full[p, p, j] if full[p, p, j] > 0.0 else 0.0
+            for q in range(p + 1, n):
+                for j in range(lanes):
+                    z[q, j] -= full[p, q, j] * z[p, j]
 
 
 @jit
@@ -420,26 +480,30 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
     """Equations of all sectors and groups at the present parameters, summed into those of the common parameters."""
     total[:] = 0.0
     stats[:] = 0.0
-    here = np.empty(radii.shape[0])
-    f = np.empty((store.shape[1] + 2) * np.max(first[1:] - first[:-1]))
-    matrices = np.empty((harmonics.shape[1], store.shape[1], store.shape[2]))
+    n_sectors, end, ranges = harmonics.shape[1], 0, np.empty((2, store.shape[1]), np.int64)
     for g in range(lo.shape[0]):
-        k0, n, degree, bins = ring_first[g], ring_first[g + 1] - ring_first[g], degrees[g], slice(first[g], first[g + 1])
-        number = first[g + 1] - first[g]
-        half, columns = 0.5 * step[g] * number, f[:(4 * n + 5 + degree) * number].reshape((-1, number))
+        k0, n, degree, bins = ring_first[g], ring_first[g + 1] - ring_first[g], degrees[g], first[g + 1] - first[g]
+        half, lanes, m = 0.5 * step[g] * bins, sectors_at_once(n, degree, bins, n_sectors), 3 * n + 1 + degree
         full = _equations_of(store[g], n, degree)
-        for j in range(harmonics.shape[1]):
-            h = harmonics[:, j]
+        work, products, scatter = np.empty((m + 4, bins, lanes)), np.empty((m, m + 1, lanes)), np.empty((2, lanes))
+        places, strong, heights = np.empty((n, lanes)), np.empty((n, lanes)), np.empty((n + 1 + degree, lanes))
+        for lane in range(0, n_sectors, lanes):
+            some, block = slice(lane, lane + lanes), cells[end:end + 3 * bins * lanes].reshape((3, bins, lanes))
+            end += block.size
             for k in range(n):
-                stretched = radii[k0 + k] * (1 + geometry[2] * h[2] + geometry[3] * h[3])
-                here[k] = stretched + geometry[0] * h[0] + geometry[1] * h[1] + shifts[k0 + k, j]
-            chi2, number = stats[6], stats[5]
-            sector_equations(cells[0, j][bins], cells[1, j][bins], cells[2, j][bins], half, lo[g] + half, here[:n],
-                             widths[k0:k0 + n], degree, strengths[k0:k0 + n, j], signal[g, :, j], noise, spreads[g, j],
-                             matrices[j], stats, columns)
-            roughness[g, j] = spreads[g, j] * (stats[6] - chi2) / max(stats[5] - number, 1.0)
-        complete(matrices, n, degree, precision[g], full)
-        eliminate_each(full, n + 2, np.empty(harmonics.shape[1]), np.empty(harmonics.shape[1]))
+                for j in range(lanes):
+                    h = harmonics[:, lane + j]
+                    stretched = radii[k0 + k] * (1 + geometry[2] * h[2] + geometry[3] * h[3])
+                    places[k, j] = stretched + geometry[0] * h[0] + geometry[1] * h[1] + shifts[k0 + k, lane + j]
+            strong[:] = strengths[k0:k0 + n, some]
+            heights[:] = signal[g, :n + 1 + degree, some]
+            sector_equations(block, half, lo[g] + half, places, widths[k0:k0 + n], degree, strong, heights, noise,
+                             spreads[g, some], ranges, work, products, stats, scatter)
+            complete(products, n, degree, lane, full)
+            for j in range(lanes):
+                roughness[g, lane + j] = spreads[g, lane + j] * scatter[0, j] / max(scatter[1, j], 1.0)
+        tie_down(full, precision[g, :n + 2])
+        eliminate_each(full, n + 2, np.empty(n_sectors), np.empty(n_sectors))
         add_group(full, harmonics, k0, n, radii, back_first[g], weights[g], total)
 
 
@@ -491,7 +555,7 @@ def _spread_out(harmonics, ring_first, degrees, back_first, theta, radii, store,
     The coefficients come to the share `mix` from this turn, for the rest from the one before.
     """
     lanes = harmonics.shape[1]
-    x, z = np.empty((store.shape[1], lanes)), np.empty(store.shape[1])
+    x, z = np.empty((2, store.shape[1], lanes))
     for g in range(ring_first.shape[0] - 1):
         k0, n, degree, b0 = ring_first[g], ring_first[g + 1] - ring_first[g], degrees[g], back_first[g]
         full = _equations_of(store[g], n, degree)
@@ -598,8 +662,8 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
     for j in range(n_sectors):
         harmonics[0, j], harmonics[1, j] = np.cos(angles[j]), np.sin(angles[j])
         harmonics[2, j], harmonics[3, j] = np.cos(2 * angles[j]), np.sin(2 * angles[j])
-    cells = np.empty((3, n_sectors, table.shape[1]))
-    gather_cells(table, first, lo, step, cells[0], cells[1], cells[2])
+    cells = np.empty(3 * n_sectors * table.shape[1])
+    gather_cells(table, first, lo, step, ring_first, degrees, cells)
     for g in range(lo.shape[0]):
         for k in range(ring_first[g], ring_first[g + 1]):
             strengths[k] = signal[g, k - ring_first[g]]

@@ -27,6 +27,7 @@ from edfast.kernels.rings import (
     most_information,
     noise_line,
     residual_scores,
+    variances_each,
 )
 
 MAX_TURNS = 12
@@ -266,7 +267,7 @@ def products(f, weights, scaled, full):
             for j in range(weights.shape[1]):
                 scaled[i, j] = weights[i, j] * f[p, i, j]
         for q in range(p, m + 1):
-            sum_products(scaled, f, q, full, p)
+            sum_products(scaled, f, q, 0, weights.shape[0], full, p)
 
 
 @jit
@@ -285,26 +286,6 @@ def group_equations(start, stop, cells, middle, half, here, along, widths, facto
     products(f, weights, u, full)
     if not moving:
         noise_sums(start, cells, f[m], expected, noise, weights, stats, mean_rest)
-
-
-@jit(fastmath=True)
-def own_variances(full, n, z, out):
-    """Diagonal of the inverse of the leading n x n block of eliminated systems (m, m + 2, sectors); inf without a pivot."""
-    lanes = full.shape[2]
-    for k in range(n):
-        for j in range(lanes):
-            out[k, j] = 0.0 if full[k, k, j] > 0.0 else np.inf
-        for p in range(k, n):
-            for j in range(lanes):
-                z[p, j] = 1.0 if p == k else 0.0
-        for p in range(k, n):
-            for j in range(lanes):
-                out[k, j] += z[p, j] * z[p, j] / full[p, p, j] if full[p, p, j] > 0.0 else 0.0
-            for j in range(lanes):
-                z[p, j] = z[p, j] / full[p, p, j] if full[p, p, j] > 0.0 else 0.0
-            for q in range(p + 1, n):
-                for j in range(lanes):
-                    z[q, j] -= full[p, q, j] * z[p, j]
 
 
 @jit
@@ -546,7 +527,7 @@ def free_sectors(cells, plan, harmonics, geometry, radii, widths, scale, rest, l
                         store, stats, mean_rest)
         n = full.shape[0]
         eliminate_each(full, n, x[0], x[1])
-        own_variances(full, n, x, variances[g])
+        variances_each(full, n, x, variances[g])
         back_substitute_each(full, n, x)
         signal[g, :n] += x[:n]
 
@@ -568,7 +549,7 @@ def common_step(cells, plan, harmonics, ellipse, geometry, radii, widths, start,
             full[n + 1, n + 1, j] += 1 / spread[g, n + 1]
             full[n + 1, 3 * n + 2, j] += off / spread[g, n + 1]
         eliminate_each(full, n + 2, x[0], x[1])
-        own_variances(full, n + 2, x, variances[g])
+        variances_each(full, n + 2, x, variances[g])
         add_group(full, harmonics, ring_first[g], n, radii, weights[g], total)
     gain = solve_common(total, ellipse, start[0], start[1], radii, widths, theta)
     big = 0.0

@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage, optimize, stats
 
 from edfast.kernels import coarse, polar, profile, rings
+from edfast.kernels._simd import TILE
 from tests import naive
 
 pytestmark = pytest.mark.small
@@ -100,25 +101,45 @@ def sector(rng, n, degree, bins=40):
     return cells, lo, step, 0.5 * step * bins, radii, widths, signal
 
 
-def gathered(cells, lo, step):
-    """(number, mean, place) of the cells of one sector."""
-    out = np.empty((3, 1, len(cells)))
-    rings.gather_cells(cells[None], np.array([0, len(cells)]), np.array([lo]), np.array([step]), *out)
-    return out[:, 0]
+def sectors(rng, n, degree):
+    """As many sectors as are worked on side by side, each with heights and places of its own: what `sector` gives, for each."""
+    cells, lo, step, half, radii, widths, signal = sector(rng, n, degree)
+    whole = [sector(np.random.default_rng(seed), n, degree) for seed in rng.integers(1000, size=TILE)]
+    cells = np.stack([cells] + [each[0] for each in whole[1:]])
+    signal = np.stack([signal] + [each[-1] for each in whole[1:]], axis=1)
+    return cells, lo, step, half, radii[:, None] + rng.uniform(-0.3, 0.3, (n, TILE)), widths, signal
+
+
+def gathered(cells, lo, step, degree):
+    """Number, mean and place of the cells, (3, bins, sectors)."""
+    out = np.empty((3, cells.shape[1], len(cells)))
+    rings.gather_cells(cells, np.array([0, cells.shape[1]]), np.array([lo]), np.array([step]), np.array([0, 1]),
+                       np.array([degree]), out.reshape(-1))
+    return out
+
+
+def ranges(f):
+    """Room for the first and last bin of each column of f."""
+    return np.empty((2, len(f)), np.int64)
 
 
 @pytest.mark.parametrize(("n", "degree"), [(1, 5), (2, 7), (3, 3), (4, 9)])
 def test_columns_are_the_derivatives_of_the_signal(n, degree):
     rng = np.random.default_rng(n)
-    cells, lo, step, half, radii, widths, signal = sector(rng, n, degree)
-    strengths = rng.uniform(20, 90, n)
-    expected, number = naive.sector_columns(cells, lo, step, half, radii, widths, degree, strengths, signal, rings.REACH)
-    count, value, place = gathered(cells, lo, step)
-    usable, f = count > 0, np.empty((4 * n + 5 + degree, len(cells)))
-    rings.sector_columns(place, half, lo + half, radii, widths, degree, strengths, signal, f)
-    np.testing.assert_array_equal(count[usable], number)
+    cells, lo, step, half, radii, widths, signal = sectors(rng, n, degree)
+    strengths = rng.uniform(20, 90, (n, TILE))
+    count, value, place = gathered(cells, lo, step, degree)
+    f = np.zeros((3 * n + 5 + degree, *place.shape))
+    begin, end = ranges(f)
+    rings.supports(half, lo + half, len(place), radii, widths, degree, begin, end)
+    rings.sector_columns(place, half, lo + half, begin, end, radii, widths, degree, strengths, signal, f)
     f[3 * n + 1 + degree] = value
-    np.testing.assert_allclose(f[:len(expected), usable], expected, rtol=1e-6, atol=1e-5)
+    for j in range(TILE):
+        expected, number = naive.sector_columns(cells[j], lo, step, half, radii[:, j], widths, degree, strengths[:, j],
+                                                signal[:, j], rings.REACH)
+        usable = count[:, j] > 0
+        np.testing.assert_array_equal(count[usable, j], number)
+        np.testing.assert_allclose(f[:len(expected), usable, j], expected, rtol=1e-6, atol=1e-5)
 
 
 def test_gaussian():
@@ -130,62 +151,70 @@ def test_gaussian():
 @pytest.mark.parametrize(("n", "degree"), [(1, 5), (3, 3)])
 def test_sector_equations(n, degree):
     rng = np.random.default_rng(10 + n)
-    cells, lo, step, half, radii, widths, signal = sector(rng, n, degree)
-    noise, m, spread = np.array([2.0, 1.5, 1.0, 50.0]), 3 * n + 1 + degree, 1.7
-    cells[20, :2] = 4, 4 * 500  # an outlier, which must lose weight
-    columns, number = naive.sector_columns(cells, lo, step, half, radii, widths, degree, signal[:n], signal, rings.REACH)
-    value, expected = columns[m], columns[m + 1]
-    usual_variance = np.maximum(noise[0] + noise[1] * expected, noise[2])
-    variance = spread * usual_variance
-    rest, usual = abs(value - expected) * number, rings.OUTLIER * (np.sqrt(number * variance) + noise[1])
-    weights = number / variance * np.where(rest > usual, (usual / np.maximum(rest, 1e-9)) ** 2, 1)
-    matrix, stats_, f = np.empty((m + n + 2, m + n + 4)), np.zeros(8), np.empty((4 * n + 5 + degree, len(cells)))
-    rings.sector_equations(*gathered(cells, lo, step), half, lo + half, radii, widths, degree, signal[:n].copy(), signal,
-                           noise, spread, matrix, stats_, f)
-    assert (rest > usual).any()
-    whole = (columns[:m] * weights) @ columns[:m + 1].T
-    for p in range(m):
-        np.testing.assert_allclose(matrix[p, p:m + 1], whole[p, p:], rtol=1e-5, atol=1e-5 * abs(whole).max())
-    squares = np.minimum((value - expected) ** 2 * number, 16 * variance) / spread
-    q = 1 / (usual_variance + noise[3]) ** 2 / spread
-    ones = np.ones_like(q)
-    sums = [q, q * expected, q * expected ** 2, q * squares, q * expected * squares, ones, squares / usual_variance,
-            usual_variance]
-    np.testing.assert_allclose(stats_, np.sum(sums, axis=1), rtol=1e-7)
+    cells, lo, step, half, radii, widths, signal = sectors(rng, n, degree)
+    noise, m, spread = np.array([2.0, 1.5, 1.0, 50.0]), 3 * n + 1 + degree, rng.uniform(0.5, 3, TILE)
+    cells[:, 20, :2] = 4, 4 * 500  # an outlier, which must lose weight
+    work = np.empty((m + 4, cells.shape[1], TILE))
+    products, stats_, scatter, total = np.empty((m, m + 1, TILE)), np.zeros(8), np.empty((2, TILE)), np.zeros(8)
+    rings.sector_equations(gathered(cells, lo, step, degree), half, lo + half, radii, widths, degree, signal[:n].copy(), signal,
+                           noise, spread, ranges(work), work, products, stats_, scatter)
+    for j in range(TILE):
+        columns, number = naive.sector_columns(cells[j], lo, step, half, radii[:, j], widths, degree, signal[:n, j], signal[:, j],
+                                               rings.REACH)
+        value, expected = columns[m], columns[m + 1]
+        usual_variance = np.maximum(noise[0] + noise[1] * expected, noise[2])
+        variance = spread[j] * usual_variance
+        rest, usual = abs(value - expected) * number, rings.OUTLIER * (np.sqrt(number * variance) + noise[1])
+        weights = number / variance * np.where(rest > usual, (usual / np.maximum(rest, 1e-9)) ** 2, 1)
+        assert (rest > usual).any()
+        whole = (columns[:m] * weights) @ columns[:m + 1].T
+        for p in range(m):
+            np.testing.assert_allclose(products[p, p:, j], whole[p, p:], rtol=1e-5, atol=1e-5 * abs(whole).max())
+        squares = np.minimum((value - expected) ** 2 * number, 16 * variance) / spread[j]
+        q = 1 / (usual_variance + noise[3]) ** 2 / spread[j]
+        ones = np.ones_like(q)
+        sums = np.sum([q, q * expected, q * expected ** 2, q * squares, q * expected * squares, ones, squares / usual_variance,
+                       usual_variance], axis=1)
+        np.testing.assert_allclose(scatter[:, j], sums[[6, 5]], rtol=1e-7)
+        total += sums
+    np.testing.assert_allclose(stats_, total, rtol=1e-7)
 
 
 def test_empty_cells_weigh_nothing_where_the_noise_does_not_grow():
-    weights, stats_ = np.empty(3), np.zeros(8)
-    rings.weigh_cells(np.array([0.0, 4.0, 0.0]), np.array([0.0, 9.0, 0.0]), np.full(3, 8.0), np.array([2.0, 0.0, 1.0, 2.0]),
-                      1.0, weights, stats_)
-    np.testing.assert_array_equal(weights, [0, 2, 0])
+    count, value, expected = np.array([[[0.0, 4.0, 0.0]], [[0.0, 9.0, 0.0]], [[8.0, 8.0, 8.0]]])
+    weights, stats_, scatter = np.empty((1, 3)), np.zeros(8), np.empty((2, 3))
+    rings.weigh_cells(count, value, expected, np.array([2.0, 0.0, 1.0, 2.0]), np.ones(3), weights, stats_, scatter)
+    np.testing.assert_array_equal(weights, [[0, 2, 0]])
+    np.testing.assert_array_equal(scatter, [[0, 2, 0], [0, 1, 0]])
     assert np.isfinite(stats_).all()
 
 
 def test_weighted_products():
     rng = np.random.default_rng(5)
-    f, weights, matrix = rng.normal(size=(9, 33)), rng.random(33), np.zeros((8, 9))
-    rings.weighted_products(f, weights, 7, np.empty(33), matrix)
-    expected = (f[:7] * weights) @ f[:8].T
-    np.testing.assert_allclose(matrix[:7, :8][np.triu_indices(7, 0, 8)], expected[np.triu_indices(7, 0, 8)], rtol=1e-10)
+    f, weights, products = rng.normal(size=(9, 33, TILE)), rng.random((33, TILE)), np.zeros((7, 8, TILE))
+    begin, end = np.array([0, 3, 0, 20, 0, 8, 0, 0]), np.array([33, 12, 33, 33, 33, 8, 33, 33])
+    bins = np.arange(33)
+    f[:8] *= ((bins >= begin[:, None]) & (bins < end[:, None]))[..., None]
+    rings.weighted_products(f, weights, 7, begin, end, np.empty((33, TILE)), products)
+    expected = np.einsum("pij,ij,qij->pqj", f[:7], weights, f[:8])
+    np.testing.assert_allclose(products[np.triu_indices(7, 0, 8)], expected[np.triu_indices(7, 0, 8)], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(("n", "degree"), [(1, 5), (2, 3), (3, 9)])
 def test_complete_inserts_the_common_coefficients(n, degree):
     rng = np.random.default_rng(6)
-    columns, weights, precision = rng.normal(size=(4, 3 * n + 3 + degree, 60)), rng.random((4, 60)), rng.random(n + 2)
-    m, base = 4 * n + 3 + degree, n + 2
-    matrices, full = np.zeros((4, m, m + 2)), np.empty((m, m + 2, 4))
-    for j in range(4):
-        rings.weighted_products(columns[j], weights[j], 3 * n + 1 + degree, np.empty(60), matrices[j])
-    rings.complete(matrices, n, degree, precision, full)
+    columns, precision = rng.normal(size=(4, 3 * n + 2 + degree, 60)), rng.random(n + 2)
+    m, base, compact = 4 * n + 3 + degree, n + 2, 3 * n + 1 + degree
+    products, full = np.einsum("jpi,jqi->pqj", columns[:, :compact], columns), np.zeros((m, m + 2, 7))
+    rings.complete(np.ascontiguousarray(products), n, degree, 2, full)
+    rings.tie_down(full, precision)
     # deviations | radii, widths | A, B_0, B_1 once more | B_2 ... | data
     order = [*range(3 * n + 2), *range(base), *range(3 * n + 2, 3 * n + 2 + degree)]
     for j in range(4):
-        expected = (columns[j][order][:m] * weights[j]) @ columns[j][order].T
+        expected = columns[j][order][:m] @ columns[j][order].T
         expected[range(base), range(base)] += precision
         for p in range(m):
-            np.testing.assert_allclose(full[p, p:m + 1, j], expected[p, p:], rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(full[p, p:m + 1, 2 + j], expected[p, p:], rtol=1e-9, atol=1e-9)
 
 
 def equations(rng, m):
@@ -230,7 +259,7 @@ def test_systems_side_by_side_are_solved_like_single_ones():
     x[4:] = tail = rng.normal(size=(5, 5))
     rings.eliminate_each(full, 4, np.empty(5), np.empty(5))
     rings.back_substitute_each(full, 4, x)
-    rings.variances_each(full, 4, np.empty(4), variances)
+    rings.variances_each(full, 4, np.empty((4, 5)), variances)
     for j, (whole, _, packed) in enumerate(single):
         alone = np.concatenate([np.zeros(4), tail[:, j]])
         rings.eliminate(packed, 4)

@@ -144,7 +144,7 @@ def test_variances_of_each_sector():
     full[:, :5] = np.einsum("jip,jiq->pqj", columns, columns)
     expected = [np.diag(np.linalg.pinv(full[:3, :3, j])) for j in range(16)]
     eliminate_each(full, 3, *np.empty((2, 16)))
-    kernels.own_variances(full, 3, np.empty((5, 16)), out)
+    kernels.variances_each(full, 3, np.empty((5, 16)), out)
     assert out[1, 3] == np.inf
     out[1, 3] = 0
     np.testing.assert_allclose(out, np.transpose(expected), rtol=1e-9, atol=1e-12)
