@@ -55,6 +55,7 @@ _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change
 _MERGED = 0.6       # rings nearer than this are one,
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
 _FAINTEST = 0.004   # significance of a bump, in that of all known rings, from where on it is worth a fit
+_TELLING = 0.02     # share of all that is told that a ring tells which is worth parting
 _WIDE = 1.3         # times the width of the others from where on a ring may be two
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get a second chance
@@ -323,13 +324,13 @@ def _halves(ring):
 
 
 def _split(frame, solution, rings, ellipse, radial):
-    """The solution with the widest ring in two, if two explain the image better and both stand.
+    """The solution with the widest ring that tells something in two, if two explain the image better and both stand.
 
     It is tried where it is much wider than the others, or where the sectors do not agree.
     """
-    k = np.argmax(rings[:, 1])
+    k = np.argmax(np.where(rings[:, 3] ** 2 > _TELLING * _told(rings), rings[:, 1], 0))
     wide = len(rings) > 1 and rings[k, 1] > _WIDE * np.median(np.delete(rings[:, 1], k))
-    if not (wide or _chi2(solution) > _CALM) or rings[k, 3] ** 2 < _NOTHING * _told(rings):
+    if not (wide or _chi2(solution) > _CALM):
         return solution, rings
     halves = _halves(rings[k])
     parted, outcome = _settle(frame, radial, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
