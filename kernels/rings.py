@@ -56,7 +56,8 @@ def gather_cells(table, first, lo, step, ring_first, degrees, cells):
     end = 0
     for g in range(lo.shape[0]):
         bins = first[g + 1] - first[g]
-        half, lanes = 0.5 * step[g] * bins, sectors_at_once(ring_first[g + 1] - ring_first[g], degrees[g], bins, table.shape[0])
+        half = 0.5 * step[g] * bins
+        lanes = sectors_at_once(ring_first[g + 1] - ring_first[g], degrees[g], bins, table.shape[0])
         for lane in range(0, table.shape[0], lanes):
             block = cells[end:end + 3 * bins * lanes].reshape((3, bins, lanes))
             end += block.size

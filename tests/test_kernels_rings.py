@@ -1,5 +1,7 @@
 """The kernels behind fit_ring against their naive twins, numpy.linalg and scipy."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import ndimage, optimize, stats
@@ -63,6 +65,31 @@ def test_unroll_poisons_the_cells_of_pixels_that_are_not_finite():
     np.testing.assert_allclose(table_of(image, (20.37, 17.61)), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_annuli_from_bins_of_a_pixel_hold_what_the_pixels_give():
+    """Wider cells made of narrow ones are those that the image gives, and so is where their pixels stand in them."""
+    image = np.random.default_rng(21).poisson(50, (61, 74)).astype(np.float64)
+    narrow = table_of(image, (36.3, 30.8), annuli=[(0.0, 1.0, 40)])
+    wide, first, lo, step = np.empty((32, 11, 4)), np.array([0, 6, 11]), np.array([3.0, 21.0]), np.array([3.0, 2.0])
+    polar.rebin(narrow, first, lo, step, wide)
+    np.testing.assert_allclose(wide, table_of(image, (36.3, 30.8), annuli=[(3.0, 3.0, 6), (21.0, 2.0, 5)]), atol=1e-6)
+    narrow[4, 5, 1] = np.nan
+    polar.rebin(narrow, first, lo, step, wide)
+    assert wide[4, 0, 0] == narrow[4, [3, 4], 0].sum()
+    assert np.isfinite(wide).all()
+
+
+def test_realigned_cells_show_the_profile_about_the_other_centre():
+    """A ring that is stretched and off its centre stands in one bin of all sectors."""
+    y, x = np.mgrid[:161, :161].astype(float)
+    image = np.exp(-0.5 * ((np.hypot((x - 82.5) / 1.04, (y - 78.0) * 1.04) - 50) / 1.5) ** 2)
+    table, aligned = table_of(image, (80.0, 80.0), annuli=[(0.0, 1.0, 78)]), np.empty((32, 78, 4))
+    strain = math.log(1.04), 0.0
+    polar.realign(table, polar.sector_angles(32, 1.0, 0.0), np.array([2.5, -2.0, *strain]), aligned)
+    places = [np.average(np.arange(40, 61) + 0.5, weights=cells[40:61, 1]) for cells in aligned]
+    before = [np.average(np.arange(40, 61) + 0.5, weights=cells[40:61, 1]) for cells in table]
+    assert np.abs(np.array(places) - 50).max() < 0.8 < 3 < np.ptp(before)
+
+
 def test_stretch_makes_a_circle_of_the_ellipse():
     for e1, e2 in ((0.0, 0.0), (0.05, 0.0), (-0.1, 0.2), (1e-13, 0)):
         s11, s12, s22 = polar.stretch(e1, e2)
@@ -102,7 +129,7 @@ def sector(rng, n, degree, bins=40):
 
 
 def sectors(rng, n, degree):
-    """As many sectors as are worked on side by side, each with heights and places of its own: what `sector` gives, for each."""
+    """What `sector` gives for as many sectors as are worked on side by side, each with heights and places of its own."""
     cells, lo, step, half, radii, widths, signal = sector(rng, n, degree)
     whole = [sector(np.random.default_rng(seed), n, degree) for seed in rng.integers(1000, size=TILE)]
     cells = np.stack([cells] + [each[0] for each in whole[1:]])
@@ -156,11 +183,11 @@ def test_sector_equations(n, degree):
     cells[:, 20, :2] = 4, 4 * 500  # an outlier, which must lose weight
     work = np.empty((m + 4, cells.shape[1], TILE))
     products, stats_, scatter, total = np.empty((m, m + 1, TILE)), np.zeros(8), np.empty((2, TILE)), np.zeros(8)
-    rings.sector_equations(gathered(cells, lo, step, degree), half, lo + half, radii, widths, degree, signal[:n].copy(), signal,
-                           noise, spread, ranges(work), work, products, stats_, scatter)
+    rings.sector_equations(gathered(cells, lo, step, degree), half, lo + half, radii, widths, degree, signal[:n].copy(),
+                           signal, noise, spread, ranges(work), work, products, stats_, scatter)
     for j in range(TILE):
-        columns, number = naive.sector_columns(cells[j], lo, step, half, radii[:, j], widths, degree, signal[:n, j], signal[:, j],
-                                               rings.REACH)
+        columns, number = naive.sector_columns(cells[j], lo, step, half, radii[:, j], widths, degree, signal[:n, j],
+                                               signal[:, j], rings.REACH)
         value, expected = columns[m], columns[m + 1]
         usual_variance = np.maximum(noise[0] + noise[1] * expected, noise[2])
         variance = spread[j] * usual_variance

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import edfast
+from benchmarks import scenes
 from edfast import rings
 from edfast.rings import RingNotFoundError, fit_ring
 from edfast.simulate import BeamStop, ring_pattern
@@ -318,6 +319,15 @@ def test_two_rings_that_look_like_one(seed):
     assert [ring.radius for ring in fit.rings] == pytest.approx([15.9, 19.1], abs=0.2)
 
 
+@pytest.mark.parametrize(("seed", "exposure", "rings"), [(183, 0, 3), (67, 0, 4), (67, 1, 4)])
+def test_rings_that_others_would_spoil_or_hide(seed, exposure, rings):
+    """A bump of the background must not take a ring away (183), and two rings that blend are parted (67)."""
+    scene = scenes.draw(seed)
+    fit = fit_ring(scenes.exposures(scene, 2)[exposure])
+    assert fit.n_rings == rings
+    assert_right(fit, scene.center, 0.04)
+
+
 def test_a_ring_that_tells_nothing_beside_the_others_is_left_out():
     look = {"shape": (512, 512), "center": (250.3, 260.8), "radii": [60, 110, 190], "widths": 2.0}
     image, truth = ring_pattern(**look, amplitudes=[4000, 3000, 12], background=100, random_state=3)
@@ -367,6 +377,15 @@ def test_no_ring_where_there_is_none(kind, seed):
     with pytest.raises(RingNotFoundError, match=r"^no ring found: \w+ .*\w+") as caught:
         fit_ring(image)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [158, 213, 411, 466, 532, 576])
+def test_the_soft_edge_of_a_disc_is_no_ring(seed):
+    """Two rings beside each other explain it; what is left when one of them falls must stand alone."""
+    kind, image = scenes.ring_free(seed)
+    assert kind == "disc"
+    with pytest.raises(RingNotFoundError):
+        fit_ring(image)
 
 
 def test_no_ring_in_one_bright_pixel():
