@@ -196,7 +196,8 @@ def _profile(frame, state):
     far = max(math.hypot(state.center[0] - x, state.center[1] - y) for x in (0, width) for y in (0, height))
     n = int(min(far, 1.2 * max(height, width)))
     table = _unroll(frame, state, np.array([0, n]), np.array([0.0]), np.array([1.0]), SECTORS)
-    return _Profile(state, *averaged(table)[:2], state, table)
+    mean, error, _ = averaged(table)
+    return _Profile(state, mean, error, state, table)
 
 
 def _realigned(before, state):
@@ -206,7 +207,8 @@ def _realigned(before, state):
     s11, s12, _ = polar.stretch(*before.origin.strain)
     table = np.empty_like(before.table)
     polar.realign(before.table, polar.sector_angles(SECTORS, s11, s12), state.about(before.origin), table)
-    return _Profile(state, *averaged(table)[:2], before.origin, before.table)
+    mean, error, _ = averaged(table)
+    return _Profile(state, mean, error, before.origin, before.table)
 
 
 def _sharp(frame, state, before):
