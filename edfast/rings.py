@@ -39,7 +39,7 @@ _WIDE_ENOUGH = 1.5  # width from where on the bins of a profile serve for a fit
 _ALIKE = 3.0        # widths that a ring may be off in the cells of a profile for these to serve still
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried, if the sectors are calm
-_BRIGHT = 1e5       # quality from where on a rough fit serves although its rings have moved by as much as their width
+_BRIGHT = 1e5       # what is told from where on a rough fit serves although its rings have moved by as much as their width
 _TOO_WIDE = 1.4     # times as wide as the rings are may be the widths for which cells and annuli were chosen
 _STRAINED = 0.06    # strain at which the rings must stand out twice as clearly: what lies there by chance fits some ellipse
 _STRETCHED = 0.15   # strain from where on what was fitted is no ring: an axis ratio of 1.35
@@ -297,7 +297,7 @@ def _settle(frame, radial, state, rings, ellipse):
         if not keep.any():
             return None, "what stands out of the radial profile is no ring around the azimuth"
         rings = np.stack([found.radii, found.widths, solution.typical, sure], axis=1)
-        enough = 1.0 if np.sum(sure ** 2) > _BRIGHT and not final else 0.25
+        enough = 1.0 if _told(rings) > _BRIGHT and not final else 0.25
         fine = (start.widths < _TOO_WIDE * found.widths).all()
         if keep.all() and fine and found.near(start, enough) and (solution.gain < _STILL or (turn > 0 and not final)):
             return solution, rings
@@ -316,8 +316,8 @@ def _told(rings):
 
 
 def _spoilt(before, after):
-    """Whether rings that a fit was tried with took others away, or most of what these tell."""
-    return _told(after) < (1.0 if len(after) < len(before) else _SPOILT) * _told(before)
+    """Whether, in a bright pattern, rings that a fit was tried with took others away, or most of what these tell."""
+    return _told(before) > _BRIGHT and _told(after) < (1.0 if len(after) < len(before) else _SPOILT) * _told(before)
 
 
 def _halves(ring):
@@ -357,12 +357,17 @@ def _try(frame, center, ellipse, every):
         looked = _look_for_rings(radial, rings, every and turn == 0)
         if best is not None and best.gain < 1:
             # What else there is in the profile is a ring only if it fits in with those that do agree.
-            looked = looked[(looked[:, 1] < 2 * rings[:, 1].max()) | (looked[:, 2] > rings[:, 2].max())]
+            wide = (looked[:, 1] >= 2 * rings[:, 1].max()) & (looked[:, 2] <= rings[:, 2].max())
+            looked[wide, 1] = rings[:, 1].max()
+            looked = looked[~wide | (looked[:, 3] > _CHANCE)]
         if len(looked) == 0 or np.array_equal(looked, rings) or (turn > 1 and len(looked) <= len(rings)):
             break
         if turn == 0 and not every:
             # The clear ones fix centre and strain, with which the profile becomes so sharp that the others can be told.
             looked = looked[(looked[:, 2] > 0.08 * looked[0, 2]) & (looked[:, 3] > 0.3 * looked[0, 3])]
+        if every and len(looked) == 1:
+            # One ring would not do.
+            looked = _halves(looked[0])
         solution, outcome = _settle(frame, radial, state, looked, ellipse)
         if solution is None and len(looked) == 1:
             solution, outcome = _settle(frame, radial, state, _halves(looked[0]), ellipse)
