@@ -336,9 +336,12 @@ def _split(frame, solution, rings, ellipse, radial):
         return solution, rings
     halves = _halves(rings[k])
     parted, outcome = _settle(frame, radial, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
-    if parted is None or len(outcome) <= len(rings) or parted.gain > 1 or parted.noise[3] > solution.noise[3]:
+    if parted is None or parted.gain > 1 or parted.noise[3] > solution.noise[3]:
         return solution, rings
     both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
+    # As many rings as before: what fell was none if they tell more without it.
+    if both[0] == both[1] or (len(outcome) <= len(rings) and _told(outcome) < _told(rings)):
+        return solution, rings
     stand = _stand(_sharp(frame, parted.state, radial), outcome, _STANDING, fitted=len(outcome))
     return (parted, outcome) if stand[both].all() else (solution, rings)
 

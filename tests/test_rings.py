@@ -319,9 +319,9 @@ def test_two_rings_that_look_like_one(seed):
     assert [ring.radius for ring in fit.rings] == pytest.approx([15.9, 19.1], abs=0.2)
 
 
-@pytest.mark.parametrize(("seed", "exposure"), [(183, 0), (67, 0), (67, 1)])
+@pytest.mark.parametrize(("seed", "exposure"), [(183, 0), (67, 0), (67, 1), (95102, 0)])
 def test_rings_that_others_would_spoil_or_hide(seed, exposure):
-    """A bump of the background must not take a ring away (183), and two rings that blend are parted (67)."""
+    """A bump of the background must not take a ring away (183); blends are parted (67), also where such a bump goes (95102)."""
     scene = scenes.draw(seed)
     fit = fit_ring(scenes.exposures(scene, 2)[exposure])
     assert_right(fit, scene.center, 0.04)
