@@ -321,7 +321,7 @@ def test_two_rings_that_look_like_one(seed):
 
 @pytest.mark.parametrize(("seed", "exposure"), [(183, 0), (67, 0), (67, 1), (95102, 0)])
 def test_rings_that_others_would_spoil_or_hide(seed, exposure):
-    """A bump of the background must not take a ring away (183); blends are parted (67), also where such a bump goes (95102)."""
+    """A bump of the background must not take a ring away (183); blends are parted (67), also where a bump goes (95102)."""
     scene = scenes.draw(seed)
     fit = fit_ring(scenes.exposures(scene, 2)[exposure])
     assert_right(fit, scene.center, 0.04)
