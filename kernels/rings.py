@@ -88,7 +88,7 @@ def gaussian(u, out):
 
 
 @jit
-def supports(half, middle, bins, radii, widths, degree, begin, end):
+def supports(half, middle, bins, radii, widths, begin, end):
     """Bins from `begin` to `end` are those in which the columns of sector_columns are not zero, the data's among them."""
     n, scale = radii.shape[0], 0.5 * bins / half
     begin[:] = 0
@@ -199,7 +199,7 @@ def sector_equations(cells, half, middle, radii, widths, degree, strengths, sign
     and `f` are working space.
     """
     m = 3 * widths.shape[0] + 1 + degree
-    supports(half, middle, cells.shape[1], radii, widths, degree, ranges[0], ranges[1])
+    supports(half, middle, cells.shape[1], radii, widths, ranges[0], ranges[1])
     sector_columns(cells[2], half, middle, ranges[0], ranges[1], radii, widths, degree, strengths, signal, f)
     f[m] = cells[1]
     weigh_cells(cells[0], f[m], f[m + 1], noise, spread, f[m + 2], stats, scatter)

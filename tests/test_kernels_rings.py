@@ -158,7 +158,7 @@ def test_columns_are_the_derivatives_of_the_signal(n, degree):
     count, value, place = gathered(cells, lo, step, degree)
     f = np.zeros((3 * n + 5 + degree, *place.shape))
     begin, end = ranges(f)
-    rings.supports(half, lo + half, len(place), radii, widths, degree, begin, end)
+    rings.supports(half, lo + half, len(place), radii, widths, begin, end)
     rings.sector_columns(place, half, lo + half, begin, end, radii, widths, degree, strengths, signal, f)
     f[3 * n + 1 + degree] = value
     for j in range(TILE):
