@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 READ_BYTES = 16 << 20  # a block that is read or decompressed: it should still be in the cache when the kernel comes
-VIEW_BYTES = 64 << 20  # a block that is only looked at, in memory or in a map
+VIEW_BYTES = 64 << 20  # a block that is only looked at, in a map
+MEMORY_BYTES = 256 << 20  # the same in memory, where a block more is only another wait for the slowest thread
 CHUNK_BYTES = 256 << 20  # a row of HDF5 chunks that is larger is left to the HDF5 library, a block at a time
 DASK_BLOCKS = 64  # blocks of a dask array that are handed to its scheduler at once
 
@@ -63,7 +64,7 @@ def blocks(dataset, *, name="dataset", progress=False, rows=None, part=slice(Non
     progress : bool
         Show a bar on stderr, where that is a terminal, for work of more than a second.
     rows : int, optional
-        Number of frames in a block; by default what makes some 16 MB, or 64 MB where nothing need be read.
+        Number of frames in a block; by default what makes some 16 MB, 64 MB of a map, or 256 MB in memory.
     part : slice
         Go through these frames only (a step of 1).
     """
@@ -295,7 +296,8 @@ def _of_array(array, dtype):
     native = array.dtype == dtype and array.flags.c_contiguous
     found = _mapping(array)
     prepare, release = _pages(view, found) if found and native else (None, None)
-    rows = _rows(array.shape, dtype, VIEW_BYTES if native else READ_BYTES)
+    size = READ_BYTES if not native else VIEW_BYTES if found else MEMORY_BYTES
+    rows = _rows(array.shape, dtype, size)
     return Stack(array.shape, dtype, rows, False, lambda start, stop, _: np.ascontiguousarray(view[start:stop], dtype),
                  prepare, release)
 

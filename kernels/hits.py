@@ -10,27 +10,7 @@ from ._bands import in_bands
 from ._jit import jit
 from ._simd import add_four, prefetch
 
-AHEAD = 3  # runs
-DENSE = 0.3  # share of chosen pixels from which it is faster to read all, which the processor foresees
-
-
-@jit
-def runs(chosen, starts, ends):
-    """Runs of True in a flat bool array; return how many there are (arrays of length 0: count only)."""
-    n, inside = 0, False
-    for i in range(chosen.size):
-        if chosen[i] and not inside and starts.size:
-            starts[n] = i
-        if not chosen[i] and inside:
-            if starts.size:
-                ends[n] = i
-            n += 1
-        inside = chosen[i]
-    if inside:
-        if starts.size:
-            ends[n] = chosen.size
-        n += 1
-    return n
+AHEAD = 2  # runs
 
 
 @jit(fastmath=True)
@@ -49,27 +29,6 @@ def squared_distances(one, two, three, four, background):
     return total1, total2, total3, total4
 
 
-@jit(fastmath=True)
-def chosen_distances(one, two, three, four, background, chosen):
-    """As `squared_distances`, where `chosen`: differences come first, as loads that hang on a choice are not vectorised."""
-    total1 = total2 = total3 = total4 = 0.0
-    for i in range(background.size):
-        here, counts = background[i], chosen[i]
-        difference = np.float64(one[i]) - here
-        difference = difference if counts else 0.0
-        total1 += difference * difference
-        difference = np.float64(two[i]) - here
-        difference = difference if counts else 0.0
-        total2 += difference * difference
-        difference = np.float64(three[i]) - here
-        difference = difference if counts else 0.0
-        total3 += difference * difference
-        difference = np.float64(four[i]) - here
-        difference = difference if counts else 0.0
-        total4 += difference * difference
-    return total1, total2, total3, total4
-
-
 @jit
 def announce(frames, first, start, end):
     """Have a run of four frames brought near, if it is short: the processor itself foresees long ones only."""
@@ -82,12 +41,10 @@ def announce(frames, first, start, end):
 
 
 @jit
-def finite_distance(values, background, chosen, shift, sums):
-    """As `chosen_distances`, of finite values; of the others number, sum and square sum of the background less `shift`."""
+def finite_distance(values, background, shift, sums):
+    """As `squared_distances`, of finite values; of the others number, sum and square sum of the background less `shift`."""
     total = 0.0
     for i in range(values.size):
-        if chosen.size and not chosen[i]:
-            continue
         if np.isfinite(values[i]):
             total += (np.float64(values[i]) - background[i]) ** 2
         else:
@@ -98,11 +55,10 @@ def finite_distance(values, background, chosen, shift, sums):
 
 
 @jit
-def chi_square(frames, background, chosen, shift, starts, ends, whole, scores):
+def chi_square(frames, background, shift, starts, ends, whole, scores):
     """Sum of squared differences from the background over its own sum of squared deviations, for each frame.
 
-    Of the pixels in the runs those count that are `chosen`, all where it has length 0. `whole` is the background's number, sum
-    and sum of squares less `shift` over them.
+    `whole` is the background's number, sum and sum of squares less `shift` over the runs.
     """
     count, n = frames.shape[0], starts.size
     for i in range(0, count, 4):
@@ -112,11 +68,7 @@ def chi_square(frames, background, chosen, shift, starts, ends, whole, scores):
             ahead = run + AHEAD
             announce(frames, i if ahead < n else i + 4, starts[ahead % n], ends[ahead % n])
             x, end = starts[run], ends[run]
-            four = frames[i, x:end], frames[j, x:end], frames[k, x:end], frames[m, x:end]
-            if chosen.size:
-                part = chosen_distances(*four, background[x:end], chosen[x:end])
-            else:
-                part = squared_distances(*four, background[x:end])
+            part = squared_distances(frames[i, x:end], frames[j, x:end], frames[k, x:end], frames[m, x:end], background[x:end])
             total1 += part[0]
             total2 += part[1]
             total3 += part[2]
@@ -130,7 +82,7 @@ def chi_square(frames, background, chosen, shift, starts, ends, whole, scores):
             total = 0.0
             for run in range(n):
                 x, end = starts[run], ends[run]
-                total += finite_distance(frames[i, x:end], background[x:end], chosen[x:end], shift, lost)
+                total += finite_distance(frames[i, x:end], background[x:end], shift, lost)
         left = whole[0] - lost[0]
         spread = whole[2] - lost[2] - (whole[1] - lost[1]) ** 2 / left if left > 0 else 0.0
         scores[i] = total / spread if spread > 0 else np.nan
@@ -224,21 +176,15 @@ def add_finite(frames, first, end, total, number):
 
 def runs_of(chosen):
     """(starts, ends) of the runs of True in a flat bool array."""
-    none = np.empty(0, np.int64)
-    starts, ends = np.empty((2, runs(chosen, none, none)), np.int64)
-    runs(chosen, starts, ends)
-    return starts, ends
+    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+    return edges[::2].copy(), edges[1::2].copy()
 
 
-def chi_square_scores(frames, background, chosen, shift, starts, ends, whole):
-    """`chi_square` of frames (N, pixels), on threads; the runs are those of `chosen`."""
-    scores, pixels, span = np.empty(frames.shape[0]), int((ends - starts).sum()), int(ends[-1] - starts[0])
-    if frames.itemsize >= 4 and DENSE * span < pixels < span:  # smaller values cost less to read than to choose from
-        starts, ends = starts[:1], ends[-1:]
-    else:
-        chosen = chosen[:0]
-    in_bands(lambda a, b: chi_square(frames[a:b], background, chosen, shift, starts, ends, whole, scores[a:b]),
-             frames.shape[0], frames.shape[0] * pixels)
+def chi_square_scores(frames, background, shift, starts, ends, whole):
+    """`chi_square` of frames (N, pixels), on threads."""
+    scores = np.empty(frames.shape[0])
+    in_bands(lambda a, b: chi_square(frames[a:b], background, shift, starts, ends, whole, scores[a:b]), frames.shape[0],
+             frames.shape[0] * int((ends - starts).sum()))
     return scores
 
 

@@ -214,19 +214,20 @@ def _chi_square(background, chosen, center, inner, outer):
         radii = np.sqrt(np.add.outer(*((np.arange(size) - at) ** 2 for size, at in zip(chosen.shape, center, strict=True))))
         chosen = chosen & (radii >= inner) & (radii < outer)
     starts, ends = _chosen_runs(chosen, "radii_range" if center is not None else "mask")
-    shift = background[chosen].mean()
-    values = background[chosen] - shift
+    values = background[chosen]
+    shift = values.mean()
+    values -= shift
     whole = np.array([values.size, values.sum(), (values ** 2).sum()])
     if np.ptp(values) == 0:
         raise ValueError(f"background is constant ({shift:g}) in the pixels that count: it gives the score no scale; "
                          "hit_find_pearson, or a background with noise, does without")
-    return functools.partial(_chi_square_block, background.reshape(-1), chosen.reshape(-1), shift, starts, ends, whole)
+    return functools.partial(_chi_square_block, background.reshape(-1), shift, starts, ends, whole)
 
 
-def _chi_square_block(background, chosen, shift, starts, ends, whole, block):
+def _chi_square_block(background, shift, starts, ends, whole, block):
     from ..kernels import hits
 
-    return hits.chi_square_scores(block.reshape(block.shape[0], -1), background, chosen, shift, starts, ends, whole)
+    return hits.chi_square_scores(block.reshape(block.shape[0], -1), background, shift, starts, ends, whole)
 
 
 def _pearson(background, chosen, center, inner, outer):
