@@ -82,7 +82,12 @@ def _clean(flags, least, grow):
     """`flags` without small regions, grown by `grow` blocks: uint8."""
     flags = flags.astype(np.uint8)
     coarse.keep_large(flags, least, np.empty(flags.size, np.int64))
-    return (_smooth(flags.astype(float), np.ones(flags.shape), grow) > 1e-9).astype(np.uint8)
+    return grown(flags, grow)
+
+
+def grown(flags, by):
+    """`flags` and what is within `by` blocks of them: uint8."""
+    return (_smooth(flags.astype(float), np.ones(flags.shape), by) > 1e-9).astype(np.uint8)
 
 
 class Search:
@@ -131,19 +136,31 @@ class Search:
         lit = np.flatnonzero(lit[:-2] & lit[1:-1] & lit[2:])
         inner = int(lit[0]) if len(lit) else 0
         rows, columns = (np.arange(n) - middle for n, middle in zip(self.means.shape, (y, x), strict=True))
-        distance = np.minimum(np.sqrt(rows[:, None] ** 2 + columns ** 2) + 0.5, len(expected) - 1).astype(int)
-        level = _smooth(self.means, self.usable, self._reach) - self.dark
-        least, grow = max(6, int(0.0003 * level.size)), max(1 + self._reach // 2, math.ceil(_PENUMBRA / size))
-        shadow = _clean((level < self._least(expected)[distance]) & (self.usable > 0), least, grow)
-        if shadow.any() and inner:
-            expected[:inner] = expected[inner:inner + 3].min()
-            shadow = _clean((level < self._least(expected)[distance]) & (self.usable > 0), least, grow)
-        return shadow
+        where = np.minimum(np.sqrt(rows[:, None] ** 2 + columns ** 2) + 0.5, len(expected) - 1).astype(int)
+        least, grow = max(6, int(0.0003 * where.size)), max(1 + self._reach // 2, math.ceil(_PENUMBRA / size))
+        levels = [(_smooth(self.means, self.usable, reach) - self.dark, *rule) for reach, *rule in self._rules()]
 
-    def _least(self, expected):
-        """Where so much is expected, what is less than this lies in the shade."""
-        noise = self._noise * np.sqrt(np.maximum(expected, 0) / max(self._typical, 1e-300)) / (2 * self._reach + 1)
-        return np.minimum(0.3 * expected, expected - 5 * noise)
+        def shadow():
+            dark = [level < np.minimum(share * expected, expected - 5 * noise * np.sqrt(np.maximum(expected, 0)))[where]
+                    for level, share, noise in levels]
+            return _clean(np.logical_or.reduce(dark) & (self.usable > 0), least, grow)
+
+        found = shadow()
+        if found.any() and inner:
+            expected[:inner] = expected[inner:inner + 3].min()
+            found = shadow()
+        return found
+
+    def _rules(self):
+        """What is dark: (blocks to average over, share of what is expected, noise where 1 is expected) of each rule.
+
+        Where much is averaged a shadow is found in the faintest background, and lost where it is narrow or beside a bright
+        ring: there little need be averaged. A gap in the texture of a ring is not as dark as that.
+        """
+        unit = self._noise / math.sqrt(max(self._typical, 1e-300))
+        yield self._reach, 0.3, unit / (2 * self._reach + 1)
+        if self._reach > 1:
+            yield 1, 0.1, unit / 3
 
     def contrast(self, weights, reach):
         """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""

@@ -49,6 +49,10 @@ _AGREED = 0.6        # share of the sectors in which a ring can be seen that mus
 _CHANCE = 7.0       # standard errors by which bumps stand out now and then that are none,
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
 _NOTHING = 1e-3     # share of it from where on a ring can disturb another one that it touches
+_CLEAR_BUMP = 12.0  # significance of a bump from where on it may be a ring although it does not stand
+_AGREEING = 4.0     # standard errors by which such rings may move the centre at most,
+_WORTH = 1.1        # times as much as before must be told with a mended fit,
+_UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, and its share that may be left
 _SPOILT = 0.5       # share of what was told before that is lost only to what is no ring
 _DIM = 0.01         # height of a very dim ring, in that of the brightest
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
@@ -57,6 +61,7 @@ _LEFT = 0.05        # share of its height that a ring may leave beside itself wh
 _FAINTEST = 0.004   # significance of a bump, in that of all known rings, from where on it is worth a fit
 _TELLING = 0.02     # share of all that is told that a ring tells which is worth parting
 _WIDE = 1.3         # times the width of the others from where on a ring may be two
+_PARTED = 0.3       # share of what a ring told that two in its place tell at least: halves of one ring tell next to nothing
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get a second chance
 _WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
@@ -218,11 +223,8 @@ def _sharp(frame, state, before):
     return _realigned(before, state) if before and state.near(before.origin, _ALIKE) else _profile(frame, state)
 
 
-def _look_for_rings(radial, known, every):
-    """Bumps in a radial profile, besides the rings that are `known` (first): rows of radius, width, height, significance.
-
-    Those that look like rings, or `every` one.
-    """
+def _look_for_rings(radial, known):
+    """Bumps in a radial profile, besides the rings that are `known` (first): rows of radius, width, height, significance."""
     from .kernels import profile
 
     rest, error = radial.mean.copy(), radial.error
@@ -239,11 +241,14 @@ def _look_for_rings(radial, known, every):
     rings[:, 0] += 0.5
     if len(known):
         # No ring is exactly Gaussian: what it leaves beside itself is none.
-        near = np.abs(rings[:, :1] - known[:, 0]) < _MERGED * (rings[:, 1:2] + known[:, 1])
-        left = (near & (rings[:, 2:3] < _LEFT * known[:, 2])).any(axis=1)
+        left = (_touch(rings, known, _MERGED) & (rings[:, 2:3] < _LEFT * known[:, 2])).any(axis=1)
         rings = rings[~left & (rings[:, 3] > _FAINTEST * math.hypot(*known[:, 3]))]
-    rings = np.concatenate([known, rings])
-    return rings if every else rings[_stand(radial, rings, _HOPEFUL, fitted=len(known))]
+    return np.concatenate([known, rings])
+
+
+def _touch(some, others, part):
+    """Whether each of some rings lies within `part` of both widths of each of the others."""
+    return np.abs(some[:, :1] - others[:, 0]) < part * (some[:, 1:2] + others[:, 1])
 
 
 def _stand(radial, rings, demands, fitted):
@@ -268,9 +273,11 @@ def _sureness(solution):
     return np.sign(solution.heights) * math.sqrt(2) * solution.state.widths / np.sqrt(np.where(variance > 0, variance, np.inf))
 
 
-def _prune(state, sure, even):
+def _prune(solution, sure):
     """Which rings to keep: significant, present around the azimuth, of sensible width, and no two the same."""
-    keep = (sure > 2.5) & (even > 0.25) & (state.widths > 0.3) & (state.widths < 0.25 * state.radii) & (state.radii > 3)
+    state = solution.state
+    keep = (sure > 2.5) & (solution.typical > 0) & (solution.even > 0.25)
+    keep &= (state.widths > 0.3) & (state.widths < 0.25 * state.radii) & (state.radii > 3)
     for k in range(1, len(keep)):
         if state.radii[k] - state.radii[k - 1] < _MERGED * (state.widths[k] + state.widths[k - 1]):
             keep[k if sure[k] < sure[k - 1] else k - 1] = False
@@ -290,13 +297,13 @@ def _settle(frame, radial, state, rings, ellipse):
             radial = _profile(frame, start)
         solution = _fit(frame, radial, start, ellipse)
         sure, found = _sureness(solution), solution.state
-        keep = _prune(found, sure, solution.even)
+        keep = _prune(solution, sure)
         close = np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape)
         if not close or math.hypot(*found.strain) > _STRETCHED:
             return None, "what stands out of the radial profile has no centre"
         if not keep.any():
             return None, "what stands out of the radial profile is no ring around the azimuth"
-        rings = np.stack([found.radii, found.widths, solution.typical, sure], axis=1)
+        rings = _rows(solution)
         enough = 1.0 if _told(rings) > _BRIGHT and not final else 0.25
         fine = (start.widths < _TOO_WIDE * found.widths).all()
         if keep.all() and fine and found.near(start, enough) and (solution.gain < _STILL or (turn > 0 and not final)):
@@ -310,9 +317,19 @@ def _settle(frame, radial, state, rings, ellipse):
     return None, "what stands out of the radial profile does not agree on a centre"
 
 
+def _rows(solution):
+    """The rings of a solution: rows of radius, width, height, significance."""
+    return np.stack([solution.state.radii, solution.state.widths, solution.typical, _sureness(solution)], axis=1)
+
+
 def _told(rings):
     """How much all of the rings tell together."""
     return float(np.sum(rings[:, 3] ** 2))
+
+
+def _worth(solution):
+    """How much is told, the less the more the sectors contradict each other."""
+    return _told(_rows(solution)) / max(_chi2(solution), 1.0) ** 2
 
 
 def _spoilt(before, after):
@@ -328,15 +345,15 @@ def _halves(ring):
 def _split(frame, solution, rings, ellipse, radial):
     """The solution with the widest ring that tells something in two, if two explain the image better and both stand.
 
-    It is tried where it is much wider than the others, or where the sectors do not agree.
+    It is tried where it is much wider than the others, or the only one, or where the sectors do not agree.
     """
     k = np.argmax(np.where(rings[:, 3] ** 2 > _TELLING * _told(rings), rings[:, 1], 0))
-    wide = len(rings) > 1 and rings[k, 1] > _WIDE * np.median(np.delete(rings[:, 1], k))
+    wide = len(rings) == 1 or rings[k, 1] > _WIDE * np.median(np.delete(rings[:, 1], k))
     if not (wide or _chi2(solution) > _CALM):
         return solution, rings
     halves = _halves(rings[k])
     parted, outcome = _settle(frame, radial, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
-    if parted is None or parted.gain > 1 or parted.noise[3] > solution.noise[3]:
+    if parted is None or parted.gain > 1 or parted.noise[3] > solution.noise[3] or _told(outcome) < _PARTED * _told(rings):
         return solution, rings
     both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
     # As many rings as before: what fell was none if they tell more without it.
@@ -347,17 +364,20 @@ def _split(frame, solution, rings, ellipse, radial):
 
 
 def _try(frame, center, ellipse, every):
-    """Fit the middle-sized image from a rough centre: (solution, rings that stand, profile), or (None, why not, profile).
+    """Fit the middle-sized image from a rough centre: (solution, rings that stand, other bumps, profile).
 
-    With `every`, all bumps of the first profile are fitted, whether or not they look like rings.
+    Where there are no rings: (None, why not, bumps, profile). With `every`, all bumps of the first profile are fitted,
+    whether or not they look like rings.
     """
     state, rings, why = _State(center, (0, 0), [], []), np.empty((0, 4)), "no ring stands out of the radial profile"
+    bumps, known = rings, 0
     best = radial = None
     for turn in range(4):
         before, radial = radial, _sharp(frame, state, radial)
         if turn > 1 and radial is before:
             break
-        looked = _look_for_rings(radial, rings, every and turn == 0)
+        bumps, known = _look_for_rings(radial, rings), len(rings)
+        looked = bumps if every and turn == 0 else bumps[_stand(radial, bumps, _HOPEFUL, fitted=known)]
         if best is not None and best.gain < 1:
             # What else there is in the profile is a ring only if it fits in with those that do agree.
             wide = (looked[:, 1] >= 2 * rings[:, 1].max()) & (looked[:, 2] <= rings[:, 2].max())
@@ -381,15 +401,16 @@ def _try(frame, center, ellipse, every):
             break
         best, state, rings = solution, solution.state, outcome
     if best is None:
-        return None, why, radial
+        return None, why, bumps, radial
     best, rings = _split(frame, best, rings, ellipse, radial)
     radial = _sharp(frame, best.state, radial)
+    bumps = np.concatenate([rings, bumps[known:]])
     while len(rings) and not (standing := _stand(radial, rings, _STANDING, fitted=len(rings))).all():
         # What leant on one that fell must stand alone.
         rings = rings[standing]
     if len(rings) < 1 + every:
-        return None, _EDGE, radial
-    return best, rings, radial
+        return None, _EDGE, bumps, radial
+    return best, rings, bumps[~_touch(bumps, rings, _MERGED).any(axis=1)], radial
 
 
 def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None):
@@ -463,23 +484,23 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     starts = search.centers()
     if center is not None:
         starts = itertools.chain([search.near(*((v + 0.5) / factor / size - 0.5 for v in center))], starts)
-    best: tuple = (0.0, None, None, None, None)
+    best: tuple = (0.0, None, None, None, None, None)
     reason = "nothing in the image is symmetric about a centre"
     for start, every in _attempts(starts):
         if every and best[1] is not None:
             break
         frame = _Frame(middle, hidden, search.stop(*start, size=factor * size), size)
-        solution, outcome, radial = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse, every)
+        solution, outcome, bumps, radial = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse, every)
         if solution is None or (doubt := _doubt(solution)):
             reason = outcome if solution is None else doubt
             continue
         chi2 = _chi2(solution)
         quality = _told(outcome) / max(chi2, 1.0)
         if quality > best[0]:
-            best = quality, solution, outcome, radial, frame
+            best = quality, solution, outcome, bumps, radial, frame
         if quality > _CLEAR * max(chi2 / _CALM, 1.0) ** 4:
             break
-    _, solution, outcome, radial, frame = best
+    _, solution, outcome, bumps, radial, frame = best
     if solution is None:
         raise RingNotFoundError(f"no ring found: {reason}")
     # Blocks of the search's blocks, so that one shade fits both.
@@ -490,7 +511,33 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     solution = _settle_clearest(frame, radial, solution.state, factor / block, rings, ellipse)
     if doubt := _doubt(solution):
         raise RingNotFoundError(f"no ring found: {doubt}")
-    return _result(solution, block, radius)
+    left = bumps[(bumps[:, 3] > _CLEAR_BUMP) & (bumps[:, 1] < 2 * outcome[:, 1].max())] if max_rings is None else bumps[:0]
+    return _result(_mended(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse), block, radius)
+
+
+def _mended(frame, solution, bumps, ellipse):
+    """The last fit, with a wider shade if sectors contradict each other, and with more rings if these tell more.
+
+    That there is a pattern is settled: now also bumps may count that do not look like rings by themselves, as they lie
+    between others or at the edge of the frame.
+    """
+    from ._ringsearch import grown
+
+    chi2, state = _chi2(solution), solution.state
+    if chi2 > _UNEVEN and frame.shade.any():
+        wider = _Frame(frame.image, frame.bad, grown(frame.shade, 1), frame.size)
+        other, _ = _settle(wider, None, state, _rows(solution), ellipse)
+        if other is not None and _chi2(other) < _CALMER * chi2 and _worth(other) > _WORTH * _worth(solution):
+            frame, solution, state = wider, other, other.state
+    if len(bumps):
+        rings = _rows(solution)
+        other, outcome = _settle(frame, None, state, np.concatenate([rings, bumps]), ellipse)
+        if other is not None and len(outcome) > len(rings) and _touch(rings, outcome, 0.25).any(axis=1).all():
+            move = other.state.center - state.center
+            near = move @ np.linalg.solve(solution.covariance[:2, :2], move) < _AGREEING ** 2
+            if near and _worth(other) > _WORTH * _worth(solution):
+                return other
+    return solution
 
 
 def _attempts(starts):

@@ -329,6 +329,35 @@ def test_rings_that_others_would_spoil_or_hide(seed, exposure):
         assert min(abs(ring.radius - radius) for ring in fit.rings) < 0.5
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stop_in_front_of_faint_rings_is_found(seed):
+    """It covers the flank of the first ring where hardly anything else is brighter than the stop."""
+    stop = BeamStop(29, direction=-0.3, width=9, center=(118.2, 128.6), edge=2.5)
+    image, truth = ring_pattern((256, 256), (113.0, 122.5), [40, 54.6, 68.8, 83.7], widths=[4.3, 4.9, 4.3, 4.5],
+                                amplitudes=[5.7, 5.4, 5.1, 5.0], background=0.3, beamstop=stop, random_state=seed)
+    assert_right(fit_ring(image), truth.center, 0.15)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stop_on_the_crest_of_a_ring_does_not_pull(seed):
+    """What the narrow crest hides from the search is left out when the sectors contradict each other."""
+    stop = BeamStop(24, direction=-1.2, width=6, center=(79.7, 97.2), edge=3.0)
+    image, truth = ring_pattern((192, 160), (79.7, 91.1), [32.6, 55.4, 66.8, 77.1], widths=[3.1, 3.8, 3.4, 3.1],
+                                amplitudes=[305, 141, 283, 232], background=33, texture=0.45, texture_harmonics=7,
+                                beamstop=stop, random_state=seed)
+    assert_right(fit_ring(image), truth.center, 0.035)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ring_in_the_corners_of_the_frame_counts_beside_one_that_is_whole(seed):
+    """Its outer foot lies beyond the frame, but it tells ten times as much."""
+    image, truth = ring_pattern((64, 64), (29.2, 33.8), [17, 36.1], widths=[1.17, 1.0], amplitudes=[14, 57], background=272,
+                                background_decay=8.0, random_state=seed)
+    fit = fit_ring(image)
+    assert_right(fit, truth.center, 0.08)
+    assert fit.n_rings == 2
+
+
 def test_a_ring_that_tells_nothing_beside_the_others_is_left_out():
     look = {"shape": (512, 512), "center": (250.3, 260.8), "radii": [60, 110, 190], "widths": 2.0}
     image, truth = ring_pattern(**look, amplitudes=[4000, 3000, 12], background=100, random_state=3)
