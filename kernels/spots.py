@@ -8,7 +8,7 @@ from edfast.kernels._jit import jit
 
 SPOT, BRIGHT = 4.0, 0.8  # times the usual scatter of the heights, and their size, by which a spot exceeds them
 BROAD = 1.4             # times as wide as the ring may a spot be; texture is broader
-EVEN = 2.5              # standard errors that the lower heights may lie apart where there is no texture
+EVEN = 1.0              # standard errors that the lower heights may lie apart where there is no texture
 
 
 @jit
