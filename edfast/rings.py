@@ -49,7 +49,6 @@ _AGREED = 0.6        # share of the sectors in which a ring can be seen that mus
 _CHANCE = 7.0       # standard errors by which bumps stand out now and then that are none,
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
 _NOTHING = 1e-3     # share of it from where on a ring can disturb another one that it touches
-_CLEAR_BUMP = 12.0  # significance of a bump from where on it may be a ring although it does not stand
 _AGREEING = 4.0     # standard errors by which such rings may move the centre at most,
 _WORTH = 1.1        # times as much as before must be told with a mended fit,
 _UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, and its share that may be left
@@ -511,7 +510,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     solution = _settle_clearest(frame, radial, solution.state, factor / block, rings, ellipse)
     if doubt := _doubt(solution):
         raise RingNotFoundError(f"no ring found: {doubt}")
-    left = bumps[(bumps[:, 3] > _CLEAR_BUMP) & (bumps[:, 1] < 2 * outcome[:, 1].max())] if max_rings is None else bumps[:0]
+    left = bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < 2 * outcome[:, 1].max())] if max_rings is None else bumps[:0]
     return _result(_mended(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse), block, radius)
 
 
