@@ -54,6 +54,7 @@ _WORTH = 1.1        # times as much as before must be told with a mended fit,
 _UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, and its share that may be left
 _SPOILT = 0.5       # share of what was told before that is lost only to what is no ring
 _DIM = 0.01         # height of a very dim ring, in that of the brightest
+_ODD = 2.5          # and width, in that of the surest, from where on a bump is hardly a ring of the same pattern
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
 _MERGED = 0.6       # rings nearer than this are one,
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
@@ -553,7 +554,7 @@ def _choose(rings, radius, most):
     """The `most` rings that are nearest to `radius`, or the surest; all without a number. The surest come first.
 
     Those that may be chance, and without a number very dim ones, are left out where they tell little; unless they touch a
-    clear one, whose place they may shift.
+    clear one, whose place they may shift. So are, without a number, bumps that are much wider than the surest ring.
     """
     rings = rings[np.argsort(-rings[:, 3])]
     tells = rings[:, 3] ** 2 / _told(rings)
@@ -562,7 +563,8 @@ def _choose(rings, radius, most):
     clear = rings[:, 3] > _CHANCE
     touching = (gaps[:, clear] < _TOUCHING).any(axis=1) & (tells > _NOTHING)
     dim = (tells < 1 - _TOLD) & (rings[:, 2] < _DIM * rings[:, 2].max()) & (most is None)
-    rings = rings[(clear & ~dim) | (np.cumsum(tells) - tells < _TOLD) | touching]
+    odd = (tells < 1 - _TOLD) & (rings[:, 1] > _ODD * rings[0, 1]) & (most is None)
+    rings = rings[((clear & ~dim) | (np.cumsum(tells) - tells < _TOLD) | touching) & ~odd]
     if most is None or most >= len(rings):
         return rings
     return rings[:most] if radius is None else rings[np.sort(np.argsort(np.abs(rings[:, 0] - radius))[:most])]
