@@ -49,7 +49,7 @@ _AGREED = 0.6        # share of the sectors in which a ring can be seen that mus
 _CHANCE = 7.0       # standard errors by which bumps stand out now and then that are none,
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
 _NOTHING = 1e-3     # share of it from where on a ring can disturb another one that it touches
-_AGREEING = 4.0     # standard errors by which such rings may move the centre at most,
+_AGREEING = 4.0     # standard errors by which bumps that join the rings may move the centre at most,
 _WORTH = 1.1        # times as much as before must be told with a mended fit,
 _UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, and its share that may be left
 _SPOILT = 0.5       # share of what was told before that is lost only to what is no ring
@@ -512,31 +512,42 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     if doubt := _doubt(solution):
         raise RingNotFoundError(f"no ring found: {doubt}")
     left = bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < 2 * outcome[:, 1].max())] if max_rings is None else bumps[:0]
-    return _result(_mended(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse), block, radius)
+    frame, solution = _reshaded(frame, solution, ellipse)
+    solution = _joined(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse)
+    return _result(solution, block, radius)
 
 
-def _mended(frame, solution, bumps, ellipse):
-    """The last fit, with a wider shade if sectors contradict each other, and with more rings if these tell more.
-
-    That there is a pattern is settled: now also bumps may count that do not look like rings by themselves, as they lie
-    between others or at the edge of the frame.
-    """
+def _reshaded(frame, solution, ellipse):
+    """(frame, solution) with a wider shade, if sectors contradict each other and agree better with it; or as they are."""
     from ._ringsearch import grown
 
-    chi2, state = _chi2(solution), solution.state
-    if chi2 > _UNEVEN and frame.shade.any():
+    if _chi2(solution) > _UNEVEN and frame.shade.any():
         wider = _Frame(frame.image, frame.bad, grown(frame.shade, 1), frame.size)
-        other, _ = _settle(wider, None, state, _rows(solution), ellipse)
-        if other is not None and _chi2(other) < _CALMER * chi2 and _worth(other) > _WORTH * _worth(solution):
-            frame, solution, state = wider, other, other.state
-    if len(bumps):
-        rings = _rows(solution)
-        other, outcome = _settle(frame, None, state, np.concatenate([rings, bumps]), ellipse)
-        if other is not None and len(outcome) > len(rings) and _touch(rings, outcome, 0.25).any(axis=1).all():
-            move = other.state.center - state.center
-            near = move @ np.linalg.solve(solution.covariance[:2, :2], move) < _AGREEING ** 2
-            if near and _worth(other) > _WORTH * _worth(solution):
-                return other
+        other, _ = _settle(wider, None, solution.state, _rows(solution), ellipse)
+        if other is not None and _chi2(other) < _CALMER * _chi2(solution) and _worth(other) > _WORTH * _worth(solution):
+            return wider, other
+    return frame, solution
+
+
+def _joined(frame, solution, bumps, ellipse):
+    """The solution with those bumps that are clear rings beside its own, if more is told with them; or as it is.
+
+    That there is a pattern is settled: here a bump need not look like a ring by itself, as it may lie between others or at
+    the edge of the frame.
+    """
+    rings = _rows(solution)
+    while len(bumps):
+        other, outcome = _settle(frame, None, solution.state, np.concatenate([rings, bumps]), ellipse)
+        if other is None or not _touch(rings, outcome, 0.25).any(axis=1).all():
+            break
+        new = ~_touch(outcome, rings, 0.25).any(axis=1)
+        firm = new & (other.heights > _HIGH * other.height_errors)
+        if firm.sum() < new.sum():
+            bumps = outcome[firm]
+            continue
+        move = other.state.center - solution.state.center
+        near = move @ np.linalg.solve(solution.covariance[:2, :2], move) < _AGREEING ** 2
+        return other if new.any() and near and _worth(other) > _WORTH * _worth(solution) else solution
     return solution
 
 
