@@ -180,10 +180,11 @@ def add_parts(values, shells, masked, part, first, end, shift, sums, lost):
     careful = False
     for p in range(first, end):
         a, b = p * part, min((p + 1) * part, values.size)
-        add_frame(values[a:b], shells[a:b], masked[a:b], shift, sums[p], lost[p], careful)
-        if not careful and not is_clean(sums[p].reshape(-1), masked[:0]):
-            careful = True
+        while True:  # one call of `add_frame`: in two, of False and of True, it would be compiled for each and for both
             add_frame(values[a:b], shells[a:b], masked[a:b], shift, sums[p], lost[p], careful)
+            if careful or is_clean(sums[p].reshape(-1), masked[:0]):
+                break
+            careful = True
 
 
 @jit
