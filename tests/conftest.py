@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -22,6 +23,20 @@ def no_settings(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDFAST_CONFIG", str(tmp_path_factory.mktemp("config") / "none"))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def all_garbage():
+    """What `lasting_objects` has put aside is looked through once more at the end."""
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lasting_objects(all_garbage):
+    """Put aside what is there when a module starts: pyFAI collects garbage for each geometry, half a second if it is much."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
