@@ -58,3 +58,10 @@ def jit(function=None, *, fastmath=False, parallel=False, inline="never"):
                           fastmath=FASTMATH if fastmath else False, inline=inline)(function)
     finally:
         numba.config.CACHE_DIR = previous
+
+
+def read_only(array):
+    """A view of `array` that cannot be written: numba compiles a kernel for such arrays and for others, and one will do."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

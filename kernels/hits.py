@@ -7,7 +7,7 @@ Frames are flat, (N, pixels). The pixels to look at are given as runs: from `sta
 import numpy as np
 
 from ._bands import in_bands
-from ._jit import jit
+from ._jit import jit, read_only
 from ._simd import add_four, prefetch
 
 AHEAD = 2  # runs
@@ -182,7 +182,7 @@ def runs_of(chosen):
 
 def chi_square_scores(frames, background, shift, starts, ends, whole):
     """`chi_square` of frames (N, pixels), on threads."""
-    scores = np.empty(frames.shape[0])
+    frames, scores = read_only(frames), np.empty(frames.shape[0])
     in_bands(lambda a, b: chi_square(frames[a:b], background, shift, starts, ends, whole, scores[a:b]), frames.shape[0],
              frames.shape[0] * int((ends - starts).sum()))
     return scores
@@ -190,7 +190,7 @@ def chi_square_scores(frames, background, shift, starts, ends, whole):
 
 def pearson_scores(frames, shells, starts, ends, counts, reference):
     """`correlations` of frames (N, pixels), on threads."""
-    scores = np.empty(frames.shape[0])
+    frames, scores = read_only(frames), np.empty(frames.shape[0])
     in_bands(lambda a, b: correlations(frames[a:b], shells, starts, ends, counts, reference, scores[a:b]), frames.shape[0],
              2 * frames.shape[0] * shells.size)
     return scores

@@ -11,7 +11,7 @@ are flat. Sums are taken in parts of a fixed number of pixels: results do not de
 import numpy as np
 
 from ._bands import in_bands
-from ._jit import jit
+from ._jit import jit, read_only
 from ._simd import add_pair
 
 BLOCK = 128  # pixels that are looked at singly where one of them needs it: near the edge of a shell, masked, not finite
@@ -318,7 +318,7 @@ def ends_of(shells, n):
 
 def profile(values, shells, masked, counts, ends):
     """Number, mean and sum of squared deviations of each shell of one frame or volume, flat; parts of it on threads."""
-    n, parts = counts.size, -(-values.size // PART)
+    values, n, parts = read_only(values), counts.size, -(-values.size // PART)
     shift = np.empty(n)
     choose_shift(values, masked, ends, shift)
     sums, lost = np.empty((parts, 2 * n, 2)), np.empty((parts, n), np.int64)
@@ -342,6 +342,7 @@ def robust_profiles(frames, starts, order, limit):
     """Number, centre and spread of each shell of each of `frames` (N, pixels): median and median absolute deviation, or,
     where `limit` is a number of standard deviations, mean and sum of squared deviations of what lies within.
     """
+    frames = read_only(frames)
     number = np.empty((frames.shape[0], starts.size - 1), np.int64)
     center, spread = np.empty(number.shape), np.empty(number.shape)
 
@@ -365,6 +366,7 @@ def robust_profiles(frames, starts, order, limit):
 
 def profiles(frames, shells, counts, ends):
     """`profile` of each of `frames` (N, pixels), frames on threads: number, mean, sum of squared deviations, (N, shells)."""
+    frames = read_only(frames)
     number = np.empty((frames.shape[0], counts.size), np.int64)
     mean, scatter = np.empty(number.shape), np.empty(number.shape)
     in_bands(lambda a, b: profile_frames(frames[a:b], shells, counts, ends, number[a:b], mean[a:b], scatter[a:b]),
