@@ -50,7 +50,7 @@ _CHANCE = 7.0       # standard errors by which bumps stand out now and then that
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
 _NOTHING = 1e-3     # share of it from where on a ring can disturb another one that it touches
 _AGREEING = 4.0     # standard errors by which bumps that join the rings may move the centre at most,
-_WORTH = 1.1        # times as much as before must be told with a mended fit,
+_WORTH = 1.1        # times as much as before must be told by another fit to be better,
 _UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, and its share that may be left
 _SPOILT = 0.5       # share of what was told before that is lost only to what is no ring
 _DIM = 0.01         # height of a very dim ring, in that of the brightest
@@ -327,11 +327,6 @@ def _told(rings):
     return float(np.sum(rings[:, 3] ** 2))
 
 
-def _worth(solution):
-    """How much is told, the less the more the sectors contradict each other."""
-    return _told(_rows(solution)) / max(_chi2(solution), 1.0) ** 2
-
-
 def _spoilt(before, after):
     """Whether, in a bright pattern, rings that a fit was tried with took others away, or most of what these tell."""
     return _told(before) > _BRIGHT and _told(after) < (1.0 if len(after) < len(before) else _SPOILT) * _told(before)
@@ -524,7 +519,7 @@ def _reshaded(frame, solution, ellipse):
     if _chi2(solution) > _UNEVEN and frame.shade.any():
         wider = _Frame(frame.image, frame.bad, grown(frame.shade, 1), frame.size)
         other, _ = _settle(wider, None, solution.state, _rows(solution), ellipse)
-        if other is not None and _chi2(other) < _CALMER * _chi2(solution) and _worth(other) > _WORTH * _worth(solution):
+        if other is not None and _chi2(other) < _CALMER * _chi2(solution) and _better(other, solution):
             return wider, other
     return frame, solution
 
@@ -546,9 +541,15 @@ def _joined(frame, solution, bumps, ellipse):
             bumps = outcome[firm]
             continue
         move = other.state.center - solution.state.center
-        near = move @ np.linalg.solve(solution.covariance[:2, :2], move) < _AGREEING ** 2
-        return other if new.any() and near and _worth(other) > _WORTH * _worth(solution) else solution
+        near = move @ np.linalg.pinv(solution.covariance[:2, :2]) @ move < _AGREEING ** 2
+        return other if new.any() and near and _better(other, solution) else solution
     return solution
+
+
+def _better(other, solution):
+    """Whether another solution is beyond doubt too and worth more: what it tells counts the less, the more sectors differ."""
+    worth, before = (_told(_rows(one)) / max(_chi2(one), 1.0) ** 2 for one in (other, solution))
+    return worth > _WORTH * before and not _doubt(other)
 
 
 def _attempts(starts):
