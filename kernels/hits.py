@@ -13,6 +13,16 @@ from ._simd import add_four, prefetch
 AHEAD = 2  # runs
 
 
+@jit
+def keep_annulus(chosen, cy, cx, inner, outer):
+    """Unset what is not from `inner` up to, not including, `outer` away from (cy, cx) in a 2-D bool array."""
+    for y in range(chosen.shape[0]):
+        row, dy = chosen[y], y - cy
+        for x in range(row.size):
+            r = np.sqrt(dy * dy + (x - cx) * (x - cx))
+            row[x] &= (r >= inner) & (r < outer)
+
+
 @jit(fastmath=True)
 def squared_distances(one, two, three, four, background):
     """Sums of squared differences of four frames from the background: each of its pixels is read once for all."""
@@ -176,7 +186,8 @@ def add_finite(frames, first, end, total, number):
 
 def runs_of(chosen):
     """(starts, ends) of the runs of True in a flat bool array."""
-    edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+    edges = np.flatnonzero(chosen[1:] != chosen[:-1]) + 1
+    edges = np.concatenate([[0] * chosen[:1].sum(), edges, [chosen.size] * chosen[-1:].sum()]).astype(np.int64)
     return edges[::2].copy(), edges[1::2].copy()
 
 

@@ -152,7 +152,7 @@ def hit_scores(dataset, background, radii_range=None, mask=None, *, method="chi2
     array([0.   , 4.706])
     """
     stack = open_stack(dataset)
-    background = as_image(background, "background").astype(np.float64)
+    background = as_image(background, "background").astype(np.float64, copy=False)
     if background.shape != stack.shape[1:]:
         raise ValueError(f"background has shape {background.shape}, but the patterns have shape {stack.shape[1:]}")
     mask = as_mask(mask, background.shape)
@@ -163,7 +163,9 @@ def hit_scores(dataset, background, radii_range=None, mask=None, *, method="chi2
         center = as_center(center, background.shape, "radii_range's centre")
     elif radii_range is not None or method == "pearson":
         center = friedel_center(_mean_pattern(dataset, background.shape, progress), hidden)
-    work = (_chi_square if method == "chi2" else _pearson)(np.where(hidden, 0, background), ~hidden, center, inner, outer)
+    if hidden.any():
+        background = np.where(hidden, 0, background)
+    work = (_chi_square if method == "chi2" else _pearson)(background, ~hidden, center, inner, outer)
     return per_frame(work, dataset, progress=progress)
 
 
@@ -210,9 +212,11 @@ def _chosen_runs(chosen, what):
 
 def _chi_square(background, chosen, center, inner, outer):
     """Function from a block of patterns to their chi-square scores."""
+    from ..kernels import hits
+
     if center is not None:
-        radii = np.sqrt(np.add.outer(*((np.arange(size) - at) ** 2 for size, at in zip(chosen.shape, center, strict=True))))
-        chosen = chosen & (radii >= inner) & (radii < outer)
+        chosen = chosen.copy()
+        hits.keep_annulus(chosen, *center, float(inner), float(outer))
     starts, ends = _chosen_runs(chosen, "radii_range" if center is not None else "mask")
     values = background[chosen]
     shift = values.mean()
