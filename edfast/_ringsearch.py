@@ -112,7 +112,7 @@ class Search:
 
     def shadows(self):
         """Dark regions beside bright ones, taken for a beam stop as long as no centre is known: uint8."""
-        level = _smooth(self.means, self.usable, self._reach) - self.dark
+        level = self._levels[0][0]
         around = _smooth(self.means, self.usable, 4 + self._reach) - self.dark
         flags = ((level < 0.25 * around) | (level < 0.08 * self._typical)) & (self.usable > 0)
         flags = _clean(flags, max(10, int(0.0006 * flags.size)), 1 + self._reach // 2)
@@ -138,11 +138,9 @@ class Search:
         rows, columns = (np.arange(n) - middle for n, middle in zip(self.means.shape, (y, x), strict=True))
         where = np.minimum(np.sqrt(rows[:, None] ** 2 + columns ** 2) + 0.5, len(expected) - 1).astype(int)
         least, grow = max(6, int(0.0003 * where.size)), max(1 + self._reach // 2, math.ceil(_PENUMBRA / size))
-        levels = [(_smooth(self.means, self.usable, reach) - self.dark, *rule) for reach, *rule in self._rules()]
-
         def shadow():
             dark = [level < np.minimum(share * expected, expected - 5 * noise * np.sqrt(np.maximum(expected, 0)))[where]
-                    for level, share, noise in levels]
+                    for level, share, noise in self._levels]
             return _clean(np.logical_or.reduce(dark) & (self.usable > 0), least, grow)
 
         found = shadow()
@@ -151,16 +149,16 @@ class Search:
             found = shadow()
         return found
 
-    def _rules(self):
-        """What is dark: (blocks to average over, share of what is expected, noise where 1 is expected) of each rule.
+    @cached_property
+    def _levels(self):
+        """What is dark: (means above the dark level, share of what is expected, noise where 1 is expected) of each rule.
 
         Where much is averaged a shadow is found in the faintest background, and lost where it is narrow or beside a bright
         ring: there little need be averaged. A gap in the texture of a ring is not as dark as that.
         """
         unit = self._noise / math.sqrt(max(self._typical, 1e-300))
-        yield self._reach, 0.3, unit / (2 * self._reach + 1)
-        if self._reach > 1:
-            yield 1, 0.1, unit / 3
+        rules = [(self._reach, 0.3), (1, 0.1)] if self._reach > 1 else [(self._reach, 0.3)]
+        return [(_smooth(self.means, self.usable, reach) - self.dark, share, unit / (2 * reach + 1)) for reach, share in rules]
 
     def contrast(self, weights, reach):
         """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 READ_BYTES = 16 << 20  # a block that is read or decompressed: it should still be in the cache when the kernel comes
-VIEW_BYTES = 64 << 20  # a block that is only looked at, in a map
-MEMORY_BYTES = 256 << 20  # the same in memory, where a block more is only another wait for the slowest thread
+VIEW_BYTES = 64 << 20  # a block that is only looked at, in memory or in a map
+LEAN_BYTES = 256 << 20  # the same in memory, for functions that make nothing as large: a block ends in a wait for all threads
 CHUNK_BYTES = 256 << 20  # a row of HDF5 chunks that is larger is left to the HDF5 library, a block at a time
 DASK_BLOCKS = 64  # blocks of a dask array that are handed to its scheduler at once
 
@@ -37,6 +37,7 @@ class Stack:
 
     ``read(start, stop, out)`` fills `out` where `buffered`, and returns the frames otherwise (`out` is None then).
     ``release(start, stop)`` says that these frames are done with; ``prepare(start, stop)`` that they come next.
+    What is `at_hand` lies in memory as it is: reading it costs nothing.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +47,7 @@ class Stack:
     read: Callable[[int, int, Any], Any]
     prepare: Callable[[int, int], None] | None = None
     release: Callable[[int, int], None] | None = None
+    at_hand: bool = False
 
 
 def blocks(dataset, *, name="dataset", progress=False, rows=None, part=slice(None)):
@@ -64,7 +66,7 @@ def blocks(dataset, *, name="dataset", progress=False, rows=None, part=slice(Non
     progress : bool
         Show a bar on stderr, where that is a terminal, for work of more than a second.
     rows : int, optional
-        Number of frames in a block; by default what makes some 16 MB, 64 MB of a map, or 256 MB in memory.
+        Number of frames in a block; by default what makes some 16 MB, or 64 MB where nothing need be read.
     part : slice
         Go through these frames only (a step of 1).
     """
@@ -77,8 +79,8 @@ def blocks(dataset, *, name="dataset", progress=False, rows=None, part=slice(Non
             step(where.stop - where.start)
 
 
-def per_block(function, dataset, *, name="dataset", progress=False):
-    """Yield ``function(block)`` for each block, in order.
+def per_block(function, dataset, *, name="dataset", progress=False, lean=False):
+    """Yield ``function(block)`` for each block, in order. One that makes nothing as large as a block is `lean`.
 
     A dask array is not fetched: the function goes to its blocks, by its own scheduler, and only the results come back. The
     function should then be one that can be sent to another process (`functools.partial` of a function of a module).
@@ -86,13 +88,15 @@ def per_block(function, dataset, *, name="dataset", progress=False):
     if _is_dask(dataset):
         yield from _per_dask_block(function, dataset, open_stack(dataset, name), progress)
     else:
-        for _, block in blocks(dataset, name=name, progress=progress):
+        stack = open_stack(dataset, name)
+        rows = _rows(stack.shape, stack.dtype, LEAN_BYTES) if lean and stack.at_hand else None
+        for _, block in blocks(stack, rows=rows, progress=progress):
             yield function(block)
 
 
-def per_frame(function, dataset, *, name="dataset", progress=False):
+def per_frame(function, dataset, *, name="dataset", progress=False, lean=False):
     """The results of ``function(block)``, arrays with a first axis as long as their blocks, put together."""
-    return np.concatenate(list(per_block(function, dataset, name=name, progress=progress)))
+    return np.concatenate(list(per_block(function, dataset, name=name, progress=progress, lean=lean)))
 
 
 def rewrite(function, dataset, *, out=None, name="dataset", progress=False, rows=None):
@@ -296,10 +300,9 @@ def _of_array(array, dtype):
     native = array.dtype == dtype and array.flags.c_contiguous
     found = _mapping(array)
     prepare, release = _pages(view, found) if found and native else (None, None)
-    size = READ_BYTES if not native else VIEW_BYTES if found else MEMORY_BYTES
-    rows = _rows(array.shape, dtype, size)
+    rows = _rows(array.shape, dtype, VIEW_BYTES if native else READ_BYTES)
     return Stack(array.shape, dtype, rows, False, lambda start, stop, _: np.ascontiguousarray(view[start:stop], dtype),
-                 prepare, release)
+                 prepare, release, native and not found)
 
 
 def _mapping(array):

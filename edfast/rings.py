@@ -296,14 +296,13 @@ def _settle(frame, radial, state, rings, ellipse):
         if not final and not start.near(radial.origin, _ALIKE):
             radial = _profile(frame, start)
         solution = _fit(frame, radial, start, ellipse)
-        sure, found = _sureness(solution), solution.state
-        keep = _prune(solution, sure)
+        found, rings = solution.state, _rows(solution)
+        keep = _prune(solution, rings[:, 3])
         close = np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape)
         if not close or math.hypot(*found.strain) > _STRETCHED:
             return None, "what stands out of the radial profile has no centre"
         if not keep.any():
             return None, "what stands out of the radial profile is no ring around the azimuth"
-        rings = _rows(solution)
         enough = 1.0 if _told(rings) > _BRIGHT and not final else 0.25
         fine = (start.widths < _TOO_WIDE * found.widths).all()
         if keep.all() and fine and found.near(start, enough) and (solution.gain < _STILL or (turn > 0 and not final)):
@@ -365,7 +364,6 @@ def _try(frame, center, ellipse, every):
     whether or not they look like rings.
     """
     state, rings, why = _State(center, (0, 0), [], []), np.empty((0, 4)), "no ring stands out of the radial profile"
-    bumps, known = rings, 0
     best = radial = None
     for turn in range(4):
         before, radial = radial, _sharp(frame, state, radial)
@@ -570,12 +568,12 @@ def _choose(rings, radius, most):
     """
     rings = rings[np.argsort(-rings[:, 3])]
     tells = rings[:, 3] ** 2 / _told(rings)
-    gaps = np.abs(rings[:, 0] - rings[:, :1]) / (rings[:, 1] + rings[:, 1:2])
-    np.fill_diagonal(gaps, np.inf)
+    touch = _touch(rings, rings, _TOUCHING)
+    np.fill_diagonal(touch, False)
     clear = rings[:, 3] > _CHANCE
-    touching = (gaps[:, clear] < _TOUCHING).any(axis=1) & (tells > _NOTHING)
-    dim = (tells < 1 - _TOLD) & (rings[:, 2] < _DIM * rings[:, 2].max()) & (most is None)
-    odd = (tells < 1 - _TOLD) & (rings[:, 1] > _ODD * rings[0, 1]) & (most is None)
+    touching = touch[:, clear].any(axis=1) & (tells > _NOTHING)
+    little = (tells < 1 - _TOLD) & (most is None)
+    dim, odd = little & (rings[:, 2] < _DIM * rings[:, 2].max()), little & (rings[:, 1] > _ODD * rings[0, 1])
     rings = rings[((clear & ~dim) | (np.cumsum(tells) - tells < _TOLD) | touching) & ~odd]
     if most is None or most >= len(rings):
         return rings

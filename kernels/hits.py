@@ -186,8 +186,9 @@ def add_finite(frames, first, end, total, number):
 
 def runs_of(chosen):
     """(starts, ends) of the runs of True in a flat bool array."""
-    edges = np.flatnonzero(chosen[1:] != chosen[:-1]) + 1
-    edges = np.concatenate([[0] * chosen[:1].sum(), edges, [chosen.size] * chosen[-1:].sum()]).astype(np.int64)
+    framed = np.zeros(chosen.size + 2, bool)
+    framed[1:-1] = chosen
+    edges = np.flatnonzero(framed[1:] != framed[:-1])
     return edges[::2].copy(), edges[1::2].copy()
 
 

@@ -44,7 +44,7 @@ def patterns(dtype="u2", seed=0):
 def small_blocks(monkeypatch):
     """Blocks of a few frames, so that there are many of them."""
     monkeypatch.setattr(_stacks, "READ_BYTES", 6 * 46 * 39 * 2)
-    for name in ("VIEW_BYTES", "MEMORY_BYTES"):
+    for name in ("VIEW_BYTES", "LEAN_BYTES"):
         monkeypatch.setattr(_stacks, name, 10 * 46 * 39 * 2)
 
 

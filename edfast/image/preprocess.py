@@ -166,7 +166,7 @@ def hit_scores(dataset, background, radii_range=None, mask=None, *, method="chi2
     if hidden.any():
         background = np.where(hidden, 0, background)
     work = (_chi_square if method == "chi2" else _pearson)(background, ~hidden, center, inner, outer)
-    return per_frame(work, dataset, progress=progress)
+    return per_frame(work, dataset, progress=progress, lean=True)
 
 
 def score_cut(scores):

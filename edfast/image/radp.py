@@ -210,7 +210,7 @@ class RadialBins:
             self._sorted  # noqa: B018 (made here, not by each of dask's workers)
         options = _checked_options(error, statistic, clip)
         work = functools.partial(RadialBins._of_block, self, error=options[0], statistic=options[1], clip=options[2])
-        return per_frame(work, dataset, progress=progress)
+        return per_frame(work, dataset, progress=progress, lean=True)
 
     def _of_block(self, block, error, statistic, clip):
         from ..kernels import radial
