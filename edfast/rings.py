@@ -61,6 +61,7 @@ _LEFT = 0.05        # share of its height that a ring may leave beside itself wh
 _FAINTEST = 0.004   # significance of a bump, in that of all known rings, from where on it is worth a fit
 _TELLING = 0.02     # share of all that is told that a ring tells which is worth parting
 _WIDE = 1.3         # times the width of the others from where on a ring may be two
+_SMOOTH = 0.02      # share of its height by which the profile of a ring that is no two departs from a Gaussian at most
 _PARTED = 0.3       # share of what a ring told that two in its place tell at least: halves of one ring tell next to nothing
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get a second chance
@@ -336,13 +337,27 @@ def _halves(ring):
     return ring * (1, 0.6, 1, 0.7) + np.outer((-1, 1), (0.75 * ring[1], 0, 0, 0))
 
 
+def _misfit(radial, ring):
+    """Root mean square by which the profile departs from one Gaussian on a smooth background, in heights of the ring."""
+    radius, width, height, _ = ring
+    u = (np.arange(len(radial.mean)) + 0.5 - radius) / max(width, 1.0)
+    near = (np.abs(u) < 4) & (radial.error < np.inf)
+    u, weight = u[near], 1 / radial.error[near]
+    columns = np.stack([np.exp(-0.5 * u * u) * u ** p for p in range(3)] + [u ** p for p in range(4)], axis=1)
+    found = np.linalg.lstsq(columns * weight[:, None], radial.mean[near] * weight)[0]
+    return math.sqrt(np.mean((radial.mean[near] - columns @ found) ** 2)) / height if len(u) > len(found) else math.inf
+
+
 def _split(frame, solution, rings, ellipse, radial):
     """The solution with the widest ring that tells something in two, if two explain the image better and both stand.
 
-    It is tried where it is much wider than the others, or the only one, or where the sectors do not agree.
+    It is tried where it is much wider than the others, or the only one and no Gaussian, or where the sectors do not agree.
     """
     k = np.argmax(np.where(rings[:, 3] ** 2 > _TELLING * _told(rings), rings[:, 1], 0))
-    wide = len(rings) == 1 or rings[k, 1] > _WIDE * np.median(np.delete(rings[:, 1], k))
+    if len(rings) == 1:
+        wide = _misfit(radial, rings[0]) > _SMOOTH
+    else:
+        wide = rings[k, 1] > _WIDE * np.median(np.delete(rings[:, 1], k))
     if not (wide or _chi2(solution) > _CALM):
         return solution, rings
     halves = _halves(rings[k])
@@ -395,6 +410,7 @@ def _try(frame, center, ellipse, every):
         best, state, rings = solution, solution.state, outcome
     if best is None:
         return None, why, bumps, radial
+    radial = _sharp(frame, best.state, radial)
     best, rings = _split(frame, best, rings, ellipse, radial)
     radial = _sharp(frame, best.state, radial)
     bumps = np.concatenate([rings, bumps[known:]])
