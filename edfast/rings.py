@@ -50,6 +50,7 @@ _CHANCE = 7.0       # standard errors by which bumps stand out now and then that
 _TOLD = 0.95        # and the share of all that is told of the centre that is enough without them
 _NOTHING = 1e-3     # share of it from where on a ring can disturb another one that it touches
 _AGREEING = 4.0     # standard errors by which bumps that join the rings may move the centre at most,
+_MUCH = 5.0         # if less than so many times as much is told with them,
 _WORTH = 1.1        # times as much as before must be told by another fit to be better,
 _UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, and its share that may be left
 _SPOILT = 0.5       # share of what was told before that is lost only to what is no ring
@@ -521,8 +522,9 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     if doubt := _doubt(solution):
         raise RingNotFoundError(f"no ring found: {doubt}")
     left = bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < 2 * outcome[:, 1].max())] if max_rings is None else bumps[:0]
-    frame, solution = _reshaded(frame, solution, ellipse)
     solution = _joined(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse)
+    frame, solution = _reshaded(frame, solution, ellipse)
+    solution = _without_one(frame, solution, ellipse)
     return _result(solution, block, radius)
 
 
@@ -536,6 +538,20 @@ def _reshaded(frame, solution, ellipse):
         if other is not None and _chi2(other) < _CALMER * _chi2(solution) and _better(other, solution):
             return wider, other
     return frame, solution
+
+
+def _without_one(frame, solution, ellipse):
+    """The solution with one ring less, if sectors contradict each other and more is told without it; or as it is.
+
+    No ring takes away from what the others tell, but the edge of a stop does, that passes for one.
+    """
+    rings = _rows(solution)
+    if _chi2(solution) > _UNEVEN and len(rings) > 1:
+        for k in range(len(rings)):
+            other, _ = _settle(frame, None, solution.state, np.delete(rings, k, 0), ellipse)
+            if other is not None and _told(_rows(other)) > _WORTH * _told(rings) and _better(other, solution):
+                return other
+    return solution
 
 
 def _joined(frame, solution, bumps, ellipse):
@@ -556,7 +572,8 @@ def _joined(frame, solution, bumps, ellipse):
             continue
         move = other.state.center - solution.state.center
         near = move @ np.linalg.pinv(solution.covariance[:2, :2]) @ move < _AGREEING ** 2
-        return other if new.any() and near and _better(other, solution) else solution
+        much = _told(outcome) > _MUCH * _told(rings)
+        return other if new.any() and (near or much) and _better(other, solution) else solution
     return solution
 
 

@@ -329,6 +329,14 @@ def test_rings_that_others_would_spoil_or_hide(seed, exposure):
         assert min(abs(ring.radius - radius) for ring in fit.rings) < 0.5
 
 
+def test_a_ring_that_takes_away_from_what_the_other_tells_is_left_out():
+    """The soft edge of a stop lies on the inner ring, which pulled the centre by seven times its bound."""
+    scene = scenes.draw(91055)
+    fit = fit_ring(scenes.exposures(scene, 2)[1])
+    assert_right(fit, scene.center, 0.01)
+    assert fit.n_rings == 1
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_stop_in_front_of_faint_rings_is_found(seed):
     """It covers the flank of the first ring where hardly anything else is brighter than the stop."""
