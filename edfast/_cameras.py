@@ -96,6 +96,7 @@ def _begins(name, camera):
     return re.match(pattern, name.casefold()) is not None
 
 
+@lru_cache(maxsize=256)
 def _plain(name):
     return "".join(character for character in name.casefold() if character.isalnum())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 def check_output(path, name="output"):
     """Raise OSError, in one line, if a file at `path` cannot be written: to be called before any work."""
     path = Path(path)
-    folder = Path(os.path.realpath(path)).parent
+    folder = _target(path).parent
     if path.is_dir():
         raise IsADirectoryError(f"{name} {path} is a folder: give the name of a file")
     if not folder.is_dir():
@@ -31,13 +31,18 @@ def write_atomically(path, content, *, sync=False):
             os.fsync(file.fileno())
 
 
+def _target(path):
+    """The file itself where `path` is a symbolic link."""
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)  # noqa: PTH114 (called for each of many files)
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Path of a temporary file beside `path`, for libraries that write files themselves; renamed once the block is done.
 
     Whatever goes wrong in the block, nothing is left behind and a file that was there stays as it was.
     """
-    target = Path(os.path.realpath(path))
+    target = _target(path)
     # Not by the tempfile module, whose files are private: this one gets the permissions that the umask gives.
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:

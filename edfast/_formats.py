@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ._dm import PIXELS, Block, FileFormatError, NoSuchFrameError, read_tags
+from ._memory import read_pixels
 
 # How files of each format begin. The extension counts for nothing.
 _MAGIC = (
@@ -122,7 +123,7 @@ def _dm_pixels(file, entry, order, frame):
                               f"which needs {needed}")
     one = _checked_frame(frame, count) is not None
     file.seek(block.offset + (frame * height * width * dtype.itemsize if one else 0))
-    pixels = np.fromfile(file, dtype, height * width * (1 if one else count))
+    pixels = read_pixels(file, dtype, height * width * (1 if one else count))
     return pixels.reshape((height, width) if one or count == 1 else (count, height, width))
 
 

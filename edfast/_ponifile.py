@@ -163,8 +163,11 @@ def write_poni(path, poni, *, comment=None, sync=False):
     >>> read_poni(path).max_shape
     (2048, 2048)
     """
-    check_output(path)
-    write_atomically(path, _block(poni, comment), sync=sync)
+    try:
+        write_atomically(path, _block(poni, comment), sync=sync)
+    except OSError:
+        check_output(path)  # says more, if it finds the reason
+        raise
 
 
 def _block(poni, comment):

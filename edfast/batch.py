@@ -31,6 +31,7 @@ from . import _ledger
 from ._exports import write_csv, writer_for
 from ._files import check_output, write_atomically
 from ._ledger import Ledger, LedgerError
+from ._memory import recycled, release
 from ._recalibrate import Options, is_array, read_mask, recalibrate_file, write_recalibration
 from ._settings import default_jobs, load
 from ._validation import as_count, as_mask
@@ -165,8 +166,11 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
             # Some more threads than images: the disk takes its time over a PONI file, and needs no processor for it.
             job = replace(job, slots=threading.BoundedSemaphore(jobs))
             executor = ThreadPoolExecutor(jobs + _WRITERS, "recalibrate")
-        with executor if own else nullcontext():
-            _work_off(ledger, run, job, executor, tasks + own * (_WRITERS + 1), block, progress)
+        try:
+            with executor if own else nullcontext():
+                _work_off(ledger, run, job, executor, tasks + own * (_WRITERS + 1), block, progress)
+        finally:
+            release()
         _add_flags(ledger, options.method, smooth)
         _sync_folder(folder)
         _ledger.end_run(ledger, run)
@@ -446,7 +450,7 @@ def recalibrate_one(path, output, job):
             stat = os.stat(path)  # noqa: PTH116
             found |= {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         # One thread for each file leaves none for the bands of one image.
-        with job.slots or nullcontext(), _serial_kernels() if job.serial else nullcontext():
+        with job.slots or nullcontext(), _serial_kernels() if job.serial else nullcontext(), recycled():
             result = recalibrate_file(path, job.poni, job.options, mask=_mask(job.mask, job.shape), frame=job.frame)[0]
         write_recalibration(output, path, result, job.options, job.source, sync=True)
         found |= _numbers(result) | {"status": "ok", "poni_size": output.stat().st_size}

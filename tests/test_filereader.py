@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edfast import _cameras, _dm
+from edfast import _cameras, _dm, _memory
 from edfast.filereader import FileFormatError, load_data
 from edfast.geometry import electron_wavelength
 from edfast.simulate import write_dm4
@@ -811,3 +811,27 @@ def test_patterns_of_the_toolbox(shared_data):
     assert image.dtype == expected.dtype
     assert np.array_equal(image, expected)
     assert np.array_equal(read(path, frame=49)[1], expected[49])
+
+
+def test_memory_that_is_used_again_holds_the_newest_image(tmp_path):
+    rng = np.random.default_rng(3)
+    images = [rng.normal(size=shape).astype(dtype) for shape, dtype in (((40, 30), "f4"), ((20, 25), "i2"), ((64, 50), "f8"))]
+    for k, image in enumerate(images):
+        write_dm4(tmp_path / f"{k}.dm4", image)
+    seen = []
+    for k, image in enumerate(images):
+        with _memory.recycled():
+            found = load_data(tmp_path / f"{k}.dm4", verbose=False)[1]
+            np.testing.assert_array_equal(found, image)
+            assert found.dtype == image.dtype
+            seen.append(found)
+    assert np.shares_memory(seen[0], seen[1])
+    _memory.release()
+    assert not np.shares_memory(load_data(tmp_path / "2.dm4", verbose=False)[1], seen[2])
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path):
+    (tmp_path / "pixels").write_bytes(bytes(100))
+    with ((tmp_path / "pixels").open("rb", buffering=0) as file, _memory.recycled(),
+          pytest.raises(FileFormatError, match="it became shorter while it was read")):
+        _memory.read_pixels(file, np.dtype(np.float32), 26)
