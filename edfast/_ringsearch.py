@@ -73,21 +73,21 @@ def _sample(weights):
 
 
 def _quantile(values, places, share=0.5):
-    """The value at some of the places below which this share lie; numpy's own interpolates, and takes twice as long."""
-    rank = int(share * (places.size - 1))
-    return np.partition(np.take(values, places), rank)[rank]
+    """The value at some of the places below which this share lie."""
+    return coarse.quantile(values, places, share)
 
 
-def _clean(flags, least, grow):
-    """`flags` without small regions, grown by `grow` blocks: uint8."""
-    flags = flags.astype(np.uint8)
+def _clean(flags, least, growth):
+    """`flags` (uint8, used up) without small regions, grown by so many blocks."""
     coarse.keep_large(flags, least, np.empty(flags.size, np.int64))
-    return grown(flags, grow)
+    return grown(flags, growth)
 
 
 def grown(flags, by):
     """`flags` and what is within `by` blocks of them: uint8."""
-    return (_smooth(flags.astype(float), np.ones(flags.shape), by) > 1e-9).astype(np.uint8)
+    out = np.empty_like(flags)
+    coarse.grow(flags, by, out)
+    return out
 
 
 class Search:
@@ -115,33 +115,27 @@ class Search:
         level = self._levels[0][0]
         around = _smooth(self.means, self.usable, 4 + self._reach) - self.dark
         flags = ((level < 0.25 * around) | (level < 0.08 * self._typical)) & (self.usable > 0)
-        flags = _clean(flags, max(10, int(0.0006 * flags.size)), 1 + self._reach // 2)
+        flags = _clean(flags.astype(np.uint8), max(10, int(0.0006 * flags.size)), 1 + self._reach // 2)
         # So much shadow is no beam stop, but a dark background.
         return flags if flags.mean() < 0.5 else np.zeros_like(flags)
 
     def stop(self, x, y, *, size):
         """What is dark for its distance from a known centre (x, y), and its penumbra: uint8. A block is `size` pixels wide."""
-        profile = np.empty(len(self._bins))
-        coarse.radial_quantile(self.means, self.usable, x, y, 0.65, 8, profile)
-        known = np.flatnonzero(np.isfinite(profile))
-        if len(known) < 8:
+        away, (profile, expected) = np.empty(self.means.shape, np.int32), np.empty((2, len(self._bins)))
+        coarse.distances(x, y, len(profile) - 1, away)
+        coarse.radial_quantile(self.means, self.usable, away, 0.65, 8, profile)
+        if np.isfinite(profile).sum() < 8:
             return np.zeros(self.means.shape, np.uint8)
-        profile = np.interp(np.arange(len(profile)), known, profile[known]) - self.dark
-        # The median along the radius takes narrow rings out: a gap in the texture is no shadow.
-        padded = np.pad(profile, 5, mode="edge")
-        expected = np.minimum(profile, np.sort(np.lib.stride_tricks.sliding_window_view(padded, 11), axis=1)[:, 5])
         # About the centre, where a stop hides every direction, the first radius that is bright all round tells what to expect.
-        ahead = np.lib.stride_tricks.sliding_window_view(np.pad(expected, (0, 12), mode="edge"), 13).max(axis=1)
-        lit = (profile > 0.3 * ahead) & (profile > 5 * self._noise / (2 * self._reach + 1))
-        lit = np.flatnonzero(lit[:-2] & lit[1:-1] & lit[2:])
-        inner = int(lit[0]) if len(lit) else 0
-        rows, columns = (np.arange(n) - middle for n, middle in zip(self.means.shape, (y, x), strict=True))
-        where = np.minimum(np.sqrt(rows[:, None] ** 2 + columns ** 2) + 0.5, len(expected) - 1).astype(int)
-        least, grow = max(6, int(0.0003 * where.size)), max(1 + self._reach // 2, math.ceil(_PENUMBRA / size))
+        profile -= self.dark
+        inner = coarse.expected_light(profile, 5 * self._noise / (2 * self._reach + 1), expected)
+        least, growth = max(6, int(0.0003 * self.means.size)), max(1 + self._reach // 2, math.ceil(_PENUMBRA / size))
+
         def shadow():
-            dark = [level < np.minimum(share * expected, expected - 5 * noise * np.sqrt(np.maximum(expected, 0)))[where]
-                    for level, share, noise in self._levels]
-            return _clean(np.logical_or.reduce(dark) & (self.usable > 0), least, grow)
+            flags = np.zeros(self.means.shape, np.uint8)
+            for level, share, noise in self._levels:
+                coarse.add_darker(level, self.usable, away, expected, share, noise, flags)
+            return _clean(flags, least, growth)
 
         found = shadow()
         if found.any() and inner:

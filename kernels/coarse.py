@@ -44,14 +44,19 @@ def block_row(image, size, top, bottom, columns, sums):
         line = image[y]
         for x in range(width):
             columns[x] += np.float32(line[x])
+    if size == 2:  # vectorises
+        for x in range(sums.size):
+            sums[x] = columns[2 * x] + columns[2 * x + 1]
+    else:
+        for x in range(sums.size):
+            part = columns[x * size:(x + 1) * size]
+            value = np.float32(0)
+            for k in range(size):
+                value += part[k]
+            sums[x] = value
     total = np.float32(0)
     for x in range(sums.size):
-        part = columns[x * size:(x + 1) * size]
-        value = np.float32(0)
-        for k in range(size):
-            value += part[k]
-        sums[x] = value
-        total += value
+        total += sums[x]
     return total
 
 
@@ -248,29 +253,124 @@ def radial_votes(txx, txy, tyy, usable, typical, near, votes):
 
 
 @jit
-def radial_quantile(values, usable, cx, cy, share, number, out):
-    """Quantile of the usable values at each distance (in blocks) from (cx, cy), NaN for fewer than `number` values."""
+def select(values, rank):
+    """The value of this rank (from 0) among `values`, which are brought out of order."""
+    low, high = 0, values.shape[0] - 1
+    while low < high:
+        pivot, i, j = values[(low + high) // 2], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            high = j
+        elif rank >= i:
+            low = i
+        else:
+            break
+    return values[rank]
+
+
+@jit
+def quantile(values, places, share):
+    """The value, at some of the places counted row by row, below which this share lie."""
+    flat, some = values.reshape(-1), np.empty(places.shape[0])
+    for k in range(places.shape[0]):
+        some[k] = flat[places[k]]
+    return select(some, np.int64(share * (places.shape[0] - 1)))
+
+
+@jit
+def distances(cx, cy, last, out):
+    """Distance of each block from (cx, cy), rounded to whole blocks and at most `last`, int32."""
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            out[y, x] = min(np.sqrt((x - cx) ** 2 + (y - cy) ** 2) + 0.5, np.float64(last))
+
+
+@jit
+def radial_quantile(values, usable, away, share, number, out):
+    """Quantile of the usable values at each distance, where `away` has these, NaN for fewer than `number` values."""
     height, width = values.shape
     n = out.shape[0]
-    ends, bins, by_bin = np.zeros(n + 1, np.int64), np.empty(height * width, np.int64), np.empty(height * width)
+    ends, by_bin = np.zeros(n + 1, np.int64), np.empty(height * width)
     for y in range(height):
-        row = bins[y * width:(y + 1) * width]
         for x in range(width):
-            row[x] = min(np.int64(np.sqrt((x - cx) ** 2 + (y - cy) ** 2) + 0.5), n - 1)
+            ends[away[y, x] + 1] += usable[y, x] > 0.0
+    ends = np.cumsum(ends)
+    for y in range(height):
         for x in range(width):
             if usable[y, x] > 0.0:
-                ends[row[x] + 1] += 1
-            else:
-                row[x] = n
-    ends = np.cumsum(ends)
-    for k in range(bins.shape[0]):
-        i = bins[k]
-        if i < n:
-            by_bin[ends[i]] = values[k // width, k % width]
-            ends[i] += 1
+                by_bin[ends[away[y, x]]] = values[y, x]
+                ends[away[y, x]] += 1
     first = 0
     for i in range(n):
         here = ends[i] - first
-        k = np.int64(share * (here - 1))
-        out[i] = np.partition(by_bin[first:ends[i]], k)[k] if here >= number else np.nan
+        out[i] = select(by_bin[first:ends[i]], np.int64(share * (here - 1))) if here >= number else np.nan
         first = ends[i]
+
+
+@jit
+def expected_light(profile, least, expected):
+    """What a radial profile lets expect, without narrow rings: at most the median along the radius, 5 bins to either side.
+
+    Gaps (NaN) of `profile` are filled. Returns the first of three radii in a row from where on it is bright: above `least` and
+    0.3 times what is expected up to twelve bins further out; 0 if there is none.
+    """
+    n, before, window = profile.shape[0], -1, np.empty(11)
+    for i in range(n):
+        if profile[i] == profile[i]:
+            for k in range(before + 1, i):
+                share = (k - before) / (i - before) if before >= 0 else 1.0
+                profile[k] = profile[i] * share + (profile[before] * (1 - share) if before >= 0 else 0.0)
+            before = i
+    profile[before + 1:] = profile[before]
+    for i in range(n):
+        for k in range(11):
+            window[k] = profile[min(max(i + k - 5, 0), n - 1)]
+        expected[i] = min(profile[i], select(window, 5))
+    bright = 0
+    for i in range(n):
+        ahead = expected[i]
+        for k in range(i, min(i + 13, n)):
+            ahead = max(ahead, expected[k])
+        bright = bright + 1 if profile[i] > 0.3 * ahead and profile[i] > least else 0
+        if bright == 3:
+            return i - 2
+    return 0
+
+
+@jit
+def add_darker(values, usable, away, expected, share, noise, flags):
+    """Flag the usable values below `share` of what is expected at their distance, where `away` has these, beyond doubt.
+
+    `noise` is the standard deviation where 1 is expected; it grows with the square root. Five of them are beyond doubt.
+    """
+    limits = np.empty(expected.shape[0])
+    for i in range(limits.shape[0]):
+        limits[i] = min(share * expected[i], expected[i] - 5 * noise * np.sqrt(max(expected[i], 0.0)))
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            flags[y, x] |= (values[y, x] < limits[away[y, x]]) & (usable[y, x] > 0.0)
+
+
+@jit
+def grow(flags, by, out):
+    """What is within `by` blocks of flagged ones, in rows and columns; all uint8."""
+    height, width = flags.shape
+    wide, far = np.zeros_like(flags), min(by, width - 1)
+    for y in range(height):
+        for k in range(-far, far + 1):
+            source, target = flags[y, max(k, 0):width + min(k, 0)], wide[y, max(-k, 0):width - max(k, 0)]
+            for x in range(target.shape[0]):
+                target[x] |= source[x]
+    out[:] = 0
+    for y in range(height):
+        for k in range(max(y - by, 0), min(y + by + 1, height)):
+            for x in range(width):
+                out[y, x] |= wide[k, x]

@@ -407,13 +407,67 @@ def test_profile_score(center):
 def test_radial_quantile(share):
     rng = np.random.default_rng(15)
     values, usable = rng.normal(size=(24, 19)), (rng.random((24, 19)) < 0.7).astype(float)
-    out = np.empty(20)
-    coarse.radial_quantile(values, usable, 8.4, 13.7, share, 5, out)
+    out, away = np.empty(20), np.empty(values.shape, np.int32)
     place = naive.distances(values.shape, (8.4, 13.7), 19)
+    coarse.distances(8.4, 13.7, 19, away)
+    np.testing.assert_array_equal(away, place)
+    coarse.radial_quantile(values, usable, away, share, 5, out)
     for radius in range(20):
         ring = np.sort(values[(place == radius) & (usable > 0)])
         expected = np.quantile(ring, share, method="lower") if len(ring) >= 5 else np.nan
         np.testing.assert_equal(out[radius], expected)
+
+
+@pytest.mark.parametrize("kind", ["random", "few values", "rising", "falling", "equal", "one"])
+def test_select(kind):
+    rng = np.random.default_rng(21)
+    values = {"random": rng.normal(size=101), "few values": rng.integers(0, 4, 101).astype(float), "rising": np.arange(50.0),
+              "falling": np.arange(50.0)[::-1], "equal": np.full(20, 3.0), "one": np.array([7.0])}[kind]
+    for rank, expected in enumerate(np.sort(values)):
+        assert coarse.select(values.copy(), rank) == expected
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
+def test_quantile_of_some_places(share):
+    values, places = np.random.default_rng(22).normal(size=(9, 14)), np.arange(3, 120, 4)
+    expected = np.quantile(values.ravel()[places], share, method="lower")
+    assert coarse.quantile(values, places, share) == expected
+    assert coarse.quantile(values, places[:1], share) == values.ravel()[3]
+
+
+@pytest.mark.parametrize("gaps", [(), (0, 1, 2), (20, 21, 39), (1, 37, 38, 39)])
+def test_expected_light(gaps):
+    profile = np.random.default_rng(23).exponential(1.0, 40) * (np.arange(40) > 6)
+    profile[list(gaps)] = np.nan
+    filled, expected = profile.copy(), np.empty(40)
+    start = coarse.expected_light(filled, 0.05, expected)
+    known = np.isfinite(profile)
+    whole = np.interp(np.arange(40), np.flatnonzero(known), profile[known])
+    np.testing.assert_allclose(filled, whole, rtol=1e-12)
+    likely = np.minimum(whole, ndimage.median_filter(whole, 11, mode="nearest"))
+    np.testing.assert_allclose(expected, likely, rtol=1e-12)
+    lit = [whole[i] > max(0.05, 0.3 * likely[i:i + 13].max()) for i in range(40)]
+    assert start == next((i for i in range(38) if all(lit[i:i + 3])), 0)
+
+
+def test_add_darker():
+    rng = np.random.default_rng(24)
+    values, usable = rng.normal(1, 1, (15, 21)), (rng.random((15, 21)) < 0.8).astype(float)
+    away, expected = np.empty(values.shape, np.int32), rng.normal(1, 1, 12)
+    coarse.distances(8.4, 3.7, 11, away)
+    flags = (rng.random(values.shape) < 0.1).astype(np.uint8)
+    limits = np.minimum(0.3 * expected, expected - 5 * 0.1 * np.sqrt(np.maximum(expected, 0)))
+    wanted = (flags > 0) | ((values < limits[away]) & (usable > 0))
+    coarse.add_darker(values, usable, away, expected, 0.3, 0.1, flags)
+    np.testing.assert_array_equal(flags, wanted)
+
+
+@pytest.mark.parametrize("by", [0, 1, 3, 40])
+def test_grow_like_scipy(by):
+    flags = (np.random.default_rng(25).random((23, 17)) < 0.02).astype(np.uint8)
+    out = np.empty_like(flags)
+    coarse.grow(flags, by, out)
+    np.testing.assert_array_equal(out, ndimage.maximum_filter(flags, 2 * by + 1, mode="constant"))
 
 
 def test_slope_tensor():
