@@ -216,15 +216,14 @@ def slope_tensor(contrast, usable, txx, txy, tyy):
 @jit
 def vote_along(votes, vote, x, y, gx, gy):
     """Add `vote` to the blocks on the ray from (x, y) along (gx, gy)."""
-    height, width = votes.shape
-    steps = np.inf
+    (height, width), flat = votes.shape, votes.reshape(-1)
+    steps, rim = np.inf, 1e-6  # so far from the frame rounding leads to no other block
     if gx != 0.0:
-        steps = ((width - x) if gx > 0.0 else -x) / gx
+        steps = ((width - rim - x) if gx > 0.0 else rim - x) / gx
     if gy != 0.0:
-        steps = min(steps, ((height - y) if gy > 0.0 else -y) / gy)
-    bottom, right = np.float64(height - 1), np.float64(width - 1)
+        steps = min(steps, ((height - rim - y) if gy > 0.0 else rim - y) / gy)
     for k in range(np.int64(np.ceil(steps))):
-        votes[np.uint32(min(max(y + k * gy, 0.0), bottom)), np.uint32(min(max(x + k * gx, 0.0), right))] += vote
+        flat[np.uint32(np.int32(y + k * gy)) * np.uint32(width) + np.uint32(np.int32(x + k * gx))] += vote
 
 
 @jit
@@ -254,26 +253,29 @@ def radial_votes(txx, txy, tyy, usable, typical, near, votes):
 
 @jit
 def select(values, rank):
-    """The value of this rank (from 0) among `values`, which are brought out of order."""
-    low, high = 0, values.shape[0] - 1
-    while low < high:
-        pivot, i, j = values[(low + high) // 2], low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if rank <= j:
-            high = j
-        elif rank >= i:
-            low = i
-        else:
-            break
-    return values[rank]
+    """The value of this rank (from 0) among `values`, which are brought out of order; no branch depends on them."""
+    low, end = 0, values.shape[0]
+    while True:
+        a, b, c = values[low], values[(low + end) // 2], values[end - 1]
+        pivot = max(min(a, b), min(max(a, b), c))
+        below = low
+        for k in range(low, end):
+            value = values[k]
+            values[k] = values[below]
+            values[below] = value
+            below += value < pivot
+        if rank < below:
+            end = below
+            continue
+        above = below
+        for k in range(below, end):
+            value = values[k]
+            values[k] = values[above]
+            values[above] = value
+            above += not value > pivot
+        if rank < above:
+            return pivot
+        low = above
 
 
 @jit
