@@ -30,6 +30,7 @@ from edfast.kernels.rings import (
     variances_each,
 )
 
+AHEAD = 384             # single pixels by which the memory is asked ahead
 MAX_TURNS = 12
 FIRST_ROUNDS = 4        # fits of the first frame, each of which knows what the one before has learned
 ENOUGH = 0.02           # squared step, in standard errors, that is the last in the first frame;
@@ -132,24 +133,22 @@ def gather(pixels, width, size, offsets, cells, sums):
     What is not finite poisons its cell.
     """
     sums[:] = 0.0
-    last = offsets.shape[0] - 1
+    n = offsets.shape[0]
     if size == 1:
-        for i in range(offsets.shape[0]):
-            if i % 4 == 0:
-                prefetch(pixels, np.intp(offsets[min(i + 128, last)]))
+        for i in range(n):
+            prefetch(pixels, np.intp(offsets[min(i + AHEAD, n - 1)]))
             sums[cells[i]] += pixels[offsets[i]]
     elif size == 2:
-        for i in range(offsets.shape[0]):
-            if i % 2 == 0:
-                _prefetch_block(pixels, np.intp(offsets[min(i + 64, last)]), width, 2)
+        for i in range(n):
+            _prefetch_block(pixels, np.intp(offsets[min(i + AHEAD // 3, n - 1)]), width, 2)
             sums[cells[i]] += _block(pixels, np.intp(offsets[i]), width, 2)
     elif size == 4:
-        for i in range(offsets.shape[0]):
-            _prefetch_block(pixels, np.intp(offsets[min(i + 32, last)]), width, 4)
+        for i in range(n):
+            _prefetch_block(pixels, np.intp(offsets[min(i + AHEAD // 6, n - 1)]), width, 4)
             sums[cells[i]] += _block(pixels, np.intp(offsets[i]), width, 4)
     else:
-        for i in range(offsets.shape[0]):
-            _prefetch_block(pixels, np.intp(offsets[min(i + 16, last)]), width, 8)
+        for i in range(n):
+            _prefetch_block(pixels, np.intp(offsets[min(i + AHEAD // 24, n - 1)]), width, 8)
             sums[cells[i]] += _block(pixels, np.intp(offsets[i]), width, 8)
 
 
