@@ -27,6 +27,7 @@ _CALM = 1.6         # chi2 of the sectors up to which a ring with gaps passes, w
 _WHOLE = 0.6        # this share of the azimuth otherwise
 _SURE = 10.5        # standard errors by which the rings together must stand out,
 _HIGH = 5.0         # and by which their heights must exceed zero, or the somewhat less of _FAINT
+_FOUND = 4.0        # squared, that a further ring adds to this by having been looked for
 _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors
@@ -650,7 +651,8 @@ def _resolve(image, bad, frame, factor, block):
 def _doubt(solution):
     """Why a fit does not rest on rings that are beyond doubt, or ""."""
     sure, even = _sureness(solution), solution.even
-    total, high, best = math.hypot(*sure), math.hypot(*(solution.heights / solution.height_errors)), np.argmax(sure)
+    total, best = math.hypot(*sure), np.argmax(sure)
+    high = math.sqrt(max(np.sum((solution.heights / solution.height_errors) ** 2) - _FOUND * (len(sure) - 1), 0.0))
     least = _SURE * (1 + (math.hypot(*solution.state.strain) / _STRAINED) ** 4)
     if total < least or high < (_FAINT if total > 2 * _SURE else _HIGH):
         return f"what looks like one stands out by {min(total, high):.1f} standard errors only"

@@ -426,6 +426,14 @@ def test_the_soft_edge_of_a_disc_is_no_ring(seed):
         fit_ring(image)
 
 
+def test_several_rings_in_the_noise_are_none():
+    """Four of them were found where they looked best: 6 standard errors together, from chance alone."""
+    kind, image = scenes.ring_free(4279)
+    assert kind == "flat"
+    with pytest.raises(RingNotFoundError):
+        fit_ring(image)
+
+
 def test_no_ring_in_one_bright_pixel():
     image = np.zeros((64, 80))
     image[30, 41] = 1
