@@ -12,9 +12,6 @@ _PEAKS = 4          # candidates that each method may name
 _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of all, and once shadows count as pattern
 _PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first,
 _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the second one, this share
-_NEIGHBOURS = (-1, 0), (1, 0), (0, -1), (0, 1)
-_LAST = 0.7         # last step of a climb [blocks]: the score is rough at smaller ones
-_SAMPLE = 4096      # values that tell a median or a quantile well enough
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 _COARSE = 160       # longest side of the small image that is searched [blocks]
 _QUICK = 128        # the same for a quick look
@@ -66,17 +63,6 @@ def _smooth(values, weights, radius):
     return out
 
 
-def _sample(weights):
-    """Places, counted row by row, of some of the blocks that have a weight: enough to tell a quantile."""
-    places = np.flatnonzero(weights > 0)
-    return places[::max(1, places.size // _SAMPLE)]
-
-
-def _quantile(values, places, share=0.5):
-    """The value at some of the places below which this share lie."""
-    return coarse.quantile(values, places, share)
-
-
 def _clean(flags, least, growth):
     """`flags` (uint8, used up) without small regions, grown by so many blocks."""
     coarse.keep_large(flags, least, np.empty(flags.size, np.int64))
@@ -101,14 +87,14 @@ class Search:
         if self.empty:
             return
         self._bins = np.empty((int(np.hypot(*means.shape)) + 2, 2))
-        seen, around = _sample(self.usable), _smooth(means, self.usable, 4)
-        self._noise = _quantile(np.abs(means - around), seen) / 0.6745
-        self.dark = _quantile(around, seen, 0.01)
+        around = _smooth(means, self.usable, 4)
+        self._noise = coarse.quantile(np.abs(means - around), self.usable, 0.5) / 0.6745
+        self.dark = coarse.quantile(around, self.usable, 0.01)
         # So far must be averaged that a shadow is told from the noise; the second time from the dark level itself.
         for _ in range(2):
-            self._typical = max(_quantile(around, seen) - self.dark, 1e-3 * self._noise)
+            self._typical = max(coarse.quantile(around, self.usable, 0.5) - self.dark, 1e-3 * self._noise)
             self._reach = int(np.clip(np.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0, 3))
-            self.dark = _quantile(_smooth(means, self.usable, min(self._reach, 2)), seen, 0.01)
+            self.dark = coarse.quantile(_smooth(means, self.usable, min(self._reach, 2)), self.usable, 0.01)
 
     def shadows(self):
         """Dark regions beside bright ones, taken for a beam stop as long as no centre is known: uint8."""
@@ -156,36 +142,17 @@ class Search:
 
     def contrast(self, weights, reach):
         """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""
-        around = _smooth(self.means, weights, reach)
-        seen, signal = _sample(weights), np.maximum(around - self.dark, 0)
-        usual = np.sqrt(signal + 0.05 * _quantile(signal, seen) + 1e-300)
-        values = np.where(weights > 0, (self.means - around) / usual, 0)
-        limit = 4 * _quantile(np.abs(values), seen)
-        return np.clip(values, -limit, limit) if limit > 0 else np.sign(values)
+        out = np.empty_like(self.means)
+        coarse.contrast(self.means, weights, reach, self.dark, out)
+        return out
 
     def score(self, contrast, weights, x, y):
         """How much of the contrast is a function of the distance from (x, y)."""
         return coarse.profile_score(contrast, weights, x, y, self._bins)
 
     def climb(self, contrast, weights, best, x, y, step=1.0):
-        """The nearest maximum of the score, by steps to the best neighbour and by parabolas: (score, x, y)."""
-        while True:
-            around = [self.score(contrast, weights, x + step * dx, y + step * dy) for dx, dy in _NEIGHBOURS]
-            k = int(np.argmax(around))
-            if around[k] > best:
-                best, x, y = around[k], x + step * _NEIGHBOURS[k][0], y + step * _NEIGHBOURS[k][1]
-                continue
-            if step > 1:
-                step /= 2
-                continue
-            left, right, up, down = around
-            vertex = x + step * _vertex(left, best, right), y + step * _vertex(up, best, down)
-            if step < 1:
-                return best, *vertex
-            score = self.score(contrast, weights, *vertex)
-            if score > best:
-                best, (x, y) = score, vertex
-            step = _LAST
+        """The nearest maximum of the score: (score, x, y)."""
+        return coarse.climb(contrast, weights, best, float(x), float(y), step, self._bins)
 
     @cached_property
     def lit(self):
@@ -249,12 +216,6 @@ def _plain(scores, whole):
     return best > _PLAIN * whole or best > max(_AHEAD * second, _SEEN * whole)
 
 
-def _vertex(before, here, after):
-    """Where the parabola through three values, one step apart, has its maximum: within half a step of the middle one."""
-    bend = before + after - 2 * here
-    return min(max(0.5 * (before - after) / bend, -0.5), 0.5) if bend < 0 else 0.0
-
-
 def _apart(points):
     """Those of the points (x, y) that do not lie within 1.5 blocks of an earlier one."""
     chosen: list = []
@@ -288,14 +249,5 @@ def by_symmetry(contrast, weights):
 
 def by_slopes(contrast, weights):
     """Candidates from the slopes: where the lines along the gradients meet."""
-    ones = np.ones_like(contrast)
-    usable = (_smooth((weights > 0.5).astype(float), ones, 2) > 0.999).astype(float)
-    if not usable.any():
-        return []
-    tensor = np.empty((3, *contrast.shape))
-    coarse.slope_tensor(_smooth(contrast, weights, 2), usable, *tensor)
-    xx, xy, yy = (_smooth(part, usable, 3) for part in tensor)
     votes = np.empty_like(contrast)
-    coarse.radial_votes(xx, xy, yy, usable, _quantile(xx + yy, _sample(usable)), 4.0, votes)
-    narrow = _smooth(votes, ones, 1)
-    return list(_peaks(narrow - _smooth(narrow, ones, 8), 4, 1.0))
+    return list(_peaks(votes, 4, 1.0)) if coarse.slope_votes(contrast, weights, 4.0, votes) else []

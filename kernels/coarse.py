@@ -5,6 +5,9 @@ import numpy as np
 from edfast.kernels._jit import jit
 from edfast.kernels._simd import add_pair
 
+LAST = 0.7      # last step of a climb [blocks]: the score is rough at smaller ones
+SAMPLE = 4096   # values that tell a median or a quantile well enough
+
 
 @jit
 def usable_mean(image, bad, top, bottom, left, right):
@@ -200,6 +203,48 @@ def profile_score(contrast, weights, cx, cy, sums):
 
 
 @jit
+def _vertex(before, here, after):
+    """Where the parabola through three values, one step apart, has its maximum: within half a step of the middle one."""
+    bend = before + after - 2 * here
+    return min(max(0.5 * (before - after) / bend, -0.5), 0.5) if bend < 0.0 else 0.0
+
+
+@jit
+def climb(contrast, weights, best, x, y, step, sums):
+    """The maximum of `profile_score` next to (x, y), where it is `best`, by steps to the best neighbour and by parabolas.
+
+    Steps are halved down to one block, and end with one of LAST. Returns the score and its place. `sums`: see there.
+    """
+    while True:
+        left = profile_score(contrast, weights, x - step, y, sums)
+        right = profile_score(contrast, weights, x + step, y, sums)
+        up = profile_score(contrast, weights, x, y - step, sums)
+        down = profile_score(contrast, weights, x, y + step, sums)
+        highest = max(left, right, up, down)
+        if highest > best:
+            if left == highest:
+                x -= step
+            elif right == highest:
+                x += step
+            elif up == highest:
+                y -= step
+            else:
+                y += step
+            best = highest
+            continue
+        if step > 1.0:
+            step /= 2
+            continue
+        there = x + step * _vertex(left, best, right), y + step * _vertex(up, best, down)
+        if step < 1.0:
+            return best, there[0], there[1]
+        score = profile_score(contrast, weights, there[0], there[1], sums)
+        if score > best:
+            best, x, y = score, there[0], there[1]
+        step = LAST
+
+
+@jit
 def slope_tensor(contrast, usable, txx, txy, tyy):
     """Products of the slopes of the contrast, 0 at and beside unusable blocks; their means tell direction and clarity."""
     height, width = contrast.shape
@@ -279,12 +324,41 @@ def select(values, rank):
 
 
 @jit
-def quantile(values, places, share):
-    """The value, at some of the places counted row by row, below which this share lie."""
-    flat, some = values.reshape(-1), np.empty(places.shape[0])
-    for k in range(places.shape[0]):
-        some[k] = flat[places[k]]
-    return select(some, np.int64(share * (places.shape[0] - 1)))
+def quantile(values, weights, share):
+    """The value below which this share lie, of those that have a weight; of SAMPLE of these, if there are more."""
+    values, weights, number = values.reshape(-1), weights.reshape(-1), 0
+    for k in range(weights.shape[0]):
+        number += weights[k] > 0.0
+    if number == 0:
+        return np.nan
+    step, seen, kept = max(1, number // SAMPLE), 0, 0
+    some = np.empty((number - 1) // step + 1)
+    for k in range(weights.shape[0]):
+        if weights[k] > 0.0:
+            if seen == kept * step:
+                some[kept] = values[k]
+                kept += 1
+            seen += 1
+    return select(some, np.int64(share * (kept - 1)))
+
+
+@jit
+def contrast(means, weights, reach, dark, out):
+    """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""
+    around, signal = np.empty_like(means), np.empty_like(means)
+    box_mean(means, weights, reach, around)
+    for y in range(means.shape[0]):
+        for x in range(means.shape[1]):
+            signal[y, x] = max(around[y, x] - dark, 0.0)
+    least = 0.05 * quantile(signal, weights, 0.5) + 1e-300
+    for y in range(means.shape[0]):
+        for x in range(means.shape[1]):
+            out[y, x] = (means[y, x] - around[y, x]) / np.sqrt(signal[y, x] + least) if weights[y, x] > 0.0 else 0.0
+            signal[y, x] = abs(out[y, x])
+    limit = 4 * quantile(signal, weights, 0.5)
+    for y in range(means.shape[0]):
+        for x in range(means.shape[1]):
+            out[y, x] = min(max(out[y, x], -limit), limit) if limit > 0.0 else np.sign(out[y, x])
 
 
 @jit
@@ -376,3 +450,27 @@ def grow(flags, by, out):
         for k in range(max(y - by, 0), min(y + by + 1, height)):
             for x in range(width):
                 out[y, x] |= wide[k, x]
+
+
+@jit
+def slope_votes(contrast, weights, near, out):
+    """Where slopes of the contrast put the centre: votes, less those around. False, and no votes, where nothing is usable."""
+    ones, usable = np.ones_like(contrast), np.empty_like(contrast)
+    usable[:] = weights > 0.5
+    work, tensor = np.empty_like(contrast), np.empty((3, *contrast.shape))
+    box_mean(usable, ones, 2, work)
+    usable[:] = work > 0.999
+    if not usable.any():
+        return False
+    box_mean(contrast, weights, 2, work)
+    slope_tensor(work, usable, tensor[0], tensor[1], tensor[2])
+    for part in tensor:
+        box_mean(part, usable, 3, work)
+        part[:] = work
+    radial_votes(tensor[0], tensor[1], tensor[2], usable, quantile(tensor[0] + tensor[2], usable, 0.5), near, out)
+    box_mean(out, ones, 1, work)
+    box_mean(work, ones, 8, out)
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            out[y, x] = work[y, x] - out[y, x]
+    return True

@@ -1,5 +1,6 @@
 """The kernels behind fit_ring against their naive twins, numpy.linalg and scipy."""
 
+import functools
 import math
 
 import numpy as np
@@ -428,11 +429,55 @@ def test_select(kind):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
-def test_quantile_of_some_places(share):
-    values, places = np.random.default_rng(22).normal(size=(9, 14)), np.arange(3, 120, 4)
-    expected = np.quantile(values.ravel()[places], share, method="lower")
-    assert coarse.quantile(values, places, share) == expected
-    assert coarse.quantile(values, places[:1], share) == values.ravel()[3]
+@pytest.mark.parametrize("shape", [(9, 14), (130, 90)])
+def test_quantile_of_what_has_a_weight(share, shape):
+    rng = np.random.default_rng(22)
+    values, weights = rng.normal(size=shape), (rng.random(shape) < 0.8).astype(float)
+    some = values[weights > 0]
+    expected = np.quantile(some[::max(1, len(some) // coarse.SAMPLE)], share, method="lower")
+    assert coarse.quantile(values, weights, share) == expected
+    assert np.isnan(coarse.quantile(values, np.zeros_like(weights), share))
+
+
+@pytest.mark.parametrize("outlier", [0.0, 1e6])
+def test_contrast(outlier):
+    rng = np.random.default_rng(26)
+    means, weights = rng.poisson(30, (20, 26)).astype(float), (rng.random((20, 26)) < 0.8).astype(float)
+    means[4, 5] += outlier
+    out = np.empty_like(means)
+    coarse.contrast(means, weights, 3, 12.0, out)
+    around = naive.box_mean(means, weights, 3)
+    signal = np.maximum(around - 12, 0)
+    median = functools.partial(np.quantile, q=0.5, method="lower")
+    values = np.where(weights > 0, (means - around) / np.sqrt(signal + 0.05 * median(signal[weights > 0])), 0)
+    limit = 4 * median(np.abs(values[weights > 0]))
+    np.testing.assert_allclose(out, np.clip(values, -limit, limit), atol=1e-9)
+    coarse.contrast(np.full((6, 7), 3.0), np.ones((6, 7)), 2, 0.0, out[:6, :7])
+    assert not out[:6, :7].any()
+
+
+@pytest.mark.parametrize(("start", "step"), [((13.0, 16.0), 1.0), ((9.0, 21.0), 4.0), ((12.1, 17.2), 1.0)])
+def test_climb_ends_where_no_step_leads_higher(start, step):
+    y, x = np.indices((30, 33))
+    contrast, weights = np.cos(1.1 * np.hypot(x - 12.3, y - 16.8)), np.ones((30, 33))
+    sums = np.empty((46, 2))
+    first = coarse.profile_score(contrast, weights, *start, sums)
+    best, cx, cy = coarse.climb(contrast, weights, first, *start, step, sums)
+    assert best >= first
+    assert math.dist((cx, cy), (12.3, 16.8)) < 0.35
+    assert best == pytest.approx(max(coarse.profile_score(contrast, weights, u, v, sums) for u in np.arange(11, 14, 0.1)
+                                     for v in np.arange(15, 18, 0.1)), rel=0.1)
+
+
+def test_slopes_vote_for_the_middle_of_rings():
+    y, x = np.indices((40, 44))
+    contrast, weights = np.cos(1.1 * np.hypot(x - 18.2, y - 23.7)), np.ones((40, 44))
+    weights[:10, :12] = 0
+    votes = np.empty_like(contrast)
+    assert coarse.slope_votes(contrast, weights, 4.0, votes)
+    row, column = np.unravel_index(votes.argmax(), votes.shape)
+    assert math.dist((column, row), (18.2, 23.7)) < 1.5
+    assert not coarse.slope_votes(contrast, np.zeros_like(weights), 4.0, votes)
 
 
 @pytest.mark.parametrize("gaps", [(), (0, 1, 2), (20, 21, 39), (1, 37, 38, 39)])
