@@ -52,11 +52,7 @@ def averaged(table):
 
     mean, error, coverage = np.empty((3, table.shape[1]))
     profile.robust_profile(table, mean, error, coverage)
-    error[coverage < _LEAST] = np.inf
-    seen = error < np.inf
-    if seen.any():
-        # Radii where the few sectors happen to agree must not look perfect.
-        error = np.hypot(error, _LEAST * np.median(error[seen]) + 1e-12 * np.abs(mean[seen]).max())
+    profile.admit_doubt(mean, error, coverage, _LEAST)
     return mean, error, coverage
 
 

@@ -7,6 +7,7 @@ taken to be round and as wide as the ring, are allowed for. The errors come from
 
 import itertools
 import math
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,24 @@ class _Solution:
         seen = rings.judge_rings(signal, variances, self.weights, plan[3], _SPOT, self.heights, self.even, self.typical)
         variance = np.diag(covariance)[4 + 2 * n:4 + 3 * n]
         self.height_errors = np.sqrt(np.where(seen & (variance > 0), variance, np.inf))
+
+    @cached_property
+    def sure(self):
+        """How many standard errors each ring stands out: what its radius's error says (texture does not count as doubt)."""
+        n = len(self.heights)
+        variance = np.diag(self.covariance)[4:4 + n]
+        errors = np.sqrt(np.where(variance > 0, variance, np.inf))
+        return np.sign(self.heights) * math.sqrt(2) * self.state.widths / errors
+
+    @cached_property
+    def rings(self):
+        """Rows of radius, width, height, significance."""
+        return np.stack([self.state.radii, self.state.widths, self.typical, self.sure], axis=1)
+
+    @cached_property
+    def chi2(self):
+        """Scatter about the common solution of what the sectors say of the radii, per degree of freedom; clipped at 4."""
+        return float(np.mean(np.minimum(self.scores ** 2, 16.0)))
 
 
 def _unroll(frame, state, first, lo, step, n_sectors):
@@ -269,16 +288,9 @@ def _stand(radial, rings, demands, fitted):
     return standing | plain if (plain & standing).any() else standing
 
 
-def _sureness(solution):
-    """How many standard errors each ring stands out: what the error of its radius says (texture does not count as doubt)."""
-    n = len(solution.heights)
-    variance = np.diag(solution.covariance)[4:4 + n]
-    return np.sign(solution.heights) * math.sqrt(2) * solution.state.widths / np.sqrt(np.where(variance > 0, variance, np.inf))
-
-
-def _prune(solution, sure):
+def _prune(solution):
     """Which rings to keep: significant, present around the azimuth, of sensible width, and no two the same."""
-    state = solution.state
+    state, sure = solution.state, solution.sure
     keep = (sure > 2.5) & (solution.typical > 0) & (solution.even > 0.25)
     keep &= (state.widths > 0.3) & (state.widths < 0.25 * state.radii) & (state.radii > 3)
     for k in range(1, len(keep)):
@@ -299,8 +311,8 @@ def _settle(frame, radial, state, rings, ellipse):
         if not final and not start.near(radial.origin, _ALIKE):
             radial = _profile(frame, start)
         solution = _fit(frame, radial, start, ellipse)
-        found, rings = solution.state, _rows(solution)
-        keep = _prune(solution, rings[:, 3])
+        found, rings = solution.state, solution.rings
+        keep = _prune(solution)
         close = np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape)
         if not close or math.hypot(*found.strain) > _STRETCHED:
             return None, "what stands out of the radial profile has no centre"
@@ -317,11 +329,6 @@ def _settle(frame, radial, state, rings, ellipse):
         if solution.gain < 1000:
             state = found
     return None, "what stands out of the radial profile does not agree on a centre"
-
-
-def _rows(solution):
-    """The rings of a solution: rows of radius, width, height, significance."""
-    return np.stack([solution.state.radii, solution.state.widths, solution.typical, _sureness(solution)], axis=1)
 
 
 def _told(rings):
@@ -360,7 +367,7 @@ def _split(frame, solution, rings, ellipse, radial):
         wide = _misfit(radial, rings[0]) > _SMOOTH
     else:
         wide = rings[k, 1] > _WIDE * np.median(np.delete(rings[:, 1], k))
-    if not (wide or _chi2(solution) > _CALM):
+    if not (wide or solution.chi2 > _CALM):
         return solution, rings
     halves = _halves(rings[k])
     parted, outcome = _settle(frame, radial, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
@@ -505,7 +512,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
         if solution is None or (doubt := _doubt(solution)):
             reason = outcome if solution is None else doubt
             continue
-        chi2 = _chi2(solution)
+        chi2 = solution.chi2
         quality = _told(outcome) / max(chi2, 1.0)
         if quality > best[0]:
             best = quality, solution, outcome, bumps, radial, frame
@@ -533,10 +540,10 @@ def _reshaded(frame, solution, ellipse):
     """(frame, solution) with a wider shade, if sectors contradict each other and agree better with it; or as they are."""
     from ._ringsearch import grown
 
-    if _chi2(solution) > _UNEVEN and frame.shade.any():
+    if solution.chi2 > _UNEVEN and frame.shade.any():
         wider = _Frame(frame.image, frame.bad, grown(frame.shade, 1), frame.size)
-        other, _ = _settle(wider, None, solution.state, _rows(solution), ellipse)
-        if other is not None and _chi2(other) < _CALMER * _chi2(solution) and _better(other, solution):
+        other, _ = _settle(wider, None, solution.state, solution.rings, ellipse)
+        if other is not None and other.chi2 < _CALMER * solution.chi2 and _better(other, solution):
             return wider, other
     return frame, solution
 
@@ -546,11 +553,11 @@ def _without_one(frame, solution, ellipse):
 
     No ring takes away from what the others tell, but the edge of a stop does, that passes for one.
     """
-    rings = _rows(solution)
-    if _chi2(solution) > _UNEVEN and len(rings) > 1:
+    rings = solution.rings
+    if solution.chi2 > _UNEVEN and len(rings) > 1:
         for k in range(len(rings)):
             other, _ = _settle(frame, None, solution.state, np.delete(rings, k, 0), ellipse)
-            if other is not None and _told(_rows(other)) > _WORTH * _told(rings) and _better(other, solution):
+            if other is not None and _told(other.rings) > _WORTH * _told(rings) and _better(other, solution):
                 return other
     return solution
 
@@ -561,7 +568,7 @@ def _joined(frame, solution, bumps, ellipse):
     That there is a pattern is settled: here a bump need not look like a ring by itself, as it may lie between others or at
     the edge of the frame.
     """
-    rings = _rows(solution)
+    rings = solution.rings
     while len(bumps):
         other, outcome = _settle(frame, None, solution.state, np.concatenate([rings, bumps]), ellipse)
         if other is None or not _touch(rings, outcome, 0.25).any(axis=1).all():
@@ -580,7 +587,7 @@ def _joined(frame, solution, bumps, ellipse):
 
 def _better(other, solution):
     """Whether another solution is beyond doubt too and worth more: what it tells counts the less, the more sectors differ."""
-    worth, before = (_told(_rows(one)) / max(_chi2(one), 1.0) ** 2 for one in (other, solution))
+    worth, before = (_told(one.rings) / max(one.chi2, 1.0) ** 2 for one in (other, solution))
     return worth > _WORTH * before and not _doubt(other)
 
 
@@ -650,7 +657,7 @@ def _resolve(image, bad, frame, factor, block):
 
 def _doubt(solution):
     """Why a fit does not rest on rings that are beyond doubt, or ""."""
-    sure, even = _sureness(solution), solution.even
+    sure, even = solution.sure, solution.even
     total, best = math.hypot(*sure), np.argmax(sure)
     high = math.sqrt(max(np.sum((solution.heights / solution.height_errors) ** 2) - _FOUND * (len(sure) - 1), 0.0))
     least = _SURE * (1 + (math.hypot(*solution.state.strain) / _STRAINED) ** 4)
@@ -658,7 +665,7 @@ def _doubt(solution):
         return f"what looks like one stands out by {min(total, high):.1f} standard errors only"
     if total < _PLAIN and _roughness(solution) > _ROUGH:
         return "what looks like one consists of spots; a single crystal?"
-    chi2 = _chi2(solution)
+    chi2 = solution.chi2
     if even[best] < (_WHOLE if chi2 > _CALM else _EVEN):
         return f"what looks like one fills {100 * even[best]:.0f} % of the azimuth only; spots of a single crystal?"
     weights, there = _seen(solution, solution.agreement)
@@ -671,11 +678,6 @@ def _doubt(solution):
     if excess > _RAGGED:
         return f"the parts of what looks like one are {excess:.1f} of its widths away from an ellipse"
     return ""
-
-
-def _chi2(solution):
-    """Scatter about the common solution of what the sectors say of the radii, per degree of freedom; clipped at 4 sigma."""
-    return float(np.mean(np.minimum(solution.scores ** 2, 16.0)))
 
 
 def _roughness(solution):
@@ -712,7 +714,7 @@ def _result(solution, factor, radius):
         variance[lengths] *= factor
         variance[:, lengths] *= factor
     # Sectors that scatter more than chance allows make all errors larger.
-    scale = max(1.0, _chi2(solution) / (1 + 1.5 * math.sqrt(2 / solution.scores.size)))
+    scale = max(1.0, solution.chi2 / (1 + 1.5 * math.sqrt(2 / solution.scores.size)))
     reference = int(np.argmax(heights / errors) if radius is None else np.argmin(np.abs(state.radii - radius)))
     size = math.hypot(*state.strain)
     grow = math.exp(size)
@@ -730,7 +732,7 @@ def _result(solution, factor, radius):
         cx_err=math.sqrt(scale * variance[0, 0]), cy_err=math.sqrt(scale * variance[1, 1]),
         a_err=math.sqrt(max(scale * a_var, 0.0)), b_err=math.sqrt(max(scale * b_var, 0.0)),
         cxy_err=scale * float(variance[0, 1]),
-        coverage=float((weights > 0.3).mean()), n_rings=n, chi2=_chi2(solution),
+        coverage=float((weights > 0.3).mean()), n_rings=n, chi2=solution.chi2,
         converged=bool(solution.gain < 1e-2),
         rings=tuple(Ring(float(state.radii[k]), math.sqrt(scale * variance[4 + k, 4 + k]), float(state.widths[k]),
                          float(heights[k]), float(errors[k])) for k in range(n)),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from edfast.kernels._jit import jit
+from edfast.kernels.coarse import select
 from edfast.kernels.rings import TRIM, back_substitute, eliminate, gaussian
 
 FOOT = 0.14     # of the height: half as hollow as beside a Gaussian, and on both sides, is no edge
@@ -66,6 +67,27 @@ def robust_profile(table, mean, error, coverage):
         # Standard error of a trimmed mean, from the winsorised scatter.
         scatter = scatter / (used - 1) / used / (1 - 2 * TRIM) ** 2
         error[i] = np.sqrt(min(within + CALM ** 2 * scatter, scatter))
+
+
+@jit
+def admit_doubt(mean, error, coverage, least):
+    """Infinite errors where less than a share `least` of the sectors is seen; elsewhere at least so much of the median error.
+
+    Radii where the few sectors happen to agree must not look perfect.
+    """
+    known, number, most = np.empty(mean.shape[0]), 0, 0.0
+    for i in range(mean.shape[0]):
+        if coverage[i] < least:
+            error[i] = np.inf
+        if error[i] < np.inf:
+            known[number] = error[i]
+            number, most = number + 1, max(most, abs(mean[i]))
+    if number > 0:
+        middle = select(known[:number], number // 2)
+        if number % 2 == 0:
+            middle = 0.5 * (middle + known[:number // 2].max())
+        for i in range(mean.shape[0]):
+            error[i] = np.hypot(error[i], least * middle + 1e-12 * most)
 
 
 @jit(fastmath=True)

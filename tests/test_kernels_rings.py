@@ -636,6 +636,19 @@ def test_fit_bumps_is_a_weighted_least_squares_fit_at_every_place(width, phase):
         assert precisions[place] == pytest.approx(1 / variance, rel=1e-5)
 
 
+@pytest.mark.parametrize("number", [0, 1, 6, 7])
+def test_admit_doubt(number):
+    rng = np.random.default_rng(27)
+    mean, error, coverage = rng.normal(size=9), rng.exponential(size=9), np.where(np.arange(9) < number, 0.3, 0.1)
+    error[8] = np.inf
+    expected = np.where(coverage < 0.2, np.inf, error)
+    if number:
+        least = 0.2 * np.median(error[:number]) + 1e-12 * np.abs(mean[:number]).max()
+        expected = np.hypot(expected, least)
+    profile.admit_doubt(mean, error, coverage, 0.2)
+    np.testing.assert_allclose(error, expected, rtol=1e-14)
+
+
 def test_fit_bumps_knows_nothing_where_nothing_is_known():
     heights, precisions = np.empty((2, 30))
     profile.fit_bumps(np.ones(10), np.zeros(10), -10, 0.5, 2.0, heights, precisions)
