@@ -3,7 +3,9 @@
 import numpy as np
 
 from edfast.kernels._jit import jit
-from edfast.kernels._simd import add_four
+from edfast.kernels._simd import add_four, prefetch
+
+AHEAD = 2       # rows by which the memory is asked ahead: what comes next lies in another page
 
 
 @jit
@@ -111,6 +113,7 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, below, tabl
     cells, sums = table.reshape((-1, 4)), mine.reshape((-1, 4))
     a, b, c = s11 * s11 + s12 * s12, s12 * (s11 + s22), s12 * s12 + s22 * s22
     shadow, hidden = np.zeros((2, width), np.uint8)
+    pixels = image.reshape(-1)
     columns, places, bins = np.arange(width).astype(np.float64), np.empty(width), np.empty(width, np.int32)
     shadowed = masked = False
     middle = np.int64(min(max(np.ceil(cy), 0.0), np.float64(height)))
@@ -137,6 +140,9 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, below, tabl
                 in_right = max(min(np.int64(np.floor(cx + shift + inner)) + 1, right), left)
             for x0, x1 in ((left, in_left), (in_right, right)):
                 if x1 > x0:
+                    if y + AHEAD < height:
+                        for x in range((y + AHEAD) * width + x0, (y + AHEAD) * width + x1, 64 // image.itemsize):
+                            prefetch(pixels, x)
                     _places(columns[x0:x1], cx, quad, lo[g], 1 / step[g], last, bins[x0:x1], places[x0:x1])
                     if masked or shadowed:
                         _blank((hidden if masked else shadow)[x0:x1], bins[x0:x1])
