@@ -32,8 +32,9 @@ def write_atomically(path, content, *, sync=False):
 
 
 def _target(path):
-    """The file itself where `path` is a symbolic link."""
-    return Path(os.path.realpath(path) if os.path.islink(path) else path)  # noqa: PTH114 (called for each of many files)
+    """The file that is written for `path`, absolute: what a symbolic link names. Folders need not be followed for that."""
+    path = Path(path).absolute()
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextlib.contextmanager

@@ -88,11 +88,12 @@ class Search:
             return
         self._bins = np.empty((int(np.hypot(*means.shape)) + 2, 2))
         around = _smooth(means, self.usable, 4)
+        middle = coarse.quantile(around, self.usable, 0.5)
         self._noise = coarse.quantile(np.abs(means - around), self.usable, 0.5) / 0.6745
         self.dark = coarse.quantile(around, self.usable, 0.01)
         # So far must be averaged that a shadow is told from the noise; the second time from the dark level itself.
         for _ in range(2):
-            self._typical = max(coarse.quantile(around, self.usable, 0.5) - self.dark, 1e-3 * self._noise)
+            self._typical = max(middle - self.dark, 1e-3 * self._noise)
             self._reach = int(np.clip(np.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0, 3))
             self.dark = coarse.quantile(_smooth(means, self.usable, min(self._reach, 2)), self.usable, 0.01)
 

@@ -363,7 +363,10 @@ def contrast(means, weights, reach, dark, out):
 
 @jit
 def distances(cx, cy, last, out):
-    """Distance of each block from (cx, cy), rounded to whole blocks and at most `last`, int32."""
+    """Distance of each block from (cx, cy), rounded to whole blocks and at most `last`, int32.
+
+    Half-way cases are rounded up without fail, which the quicker `radius_bins` does not see to.
+    """
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             out[y, x] = min(np.sqrt((x - cx) ** 2 + (y - cy) ** 2) + 0.5, np.float64(last))
@@ -402,8 +405,8 @@ def expected_light(profile, least, expected):
     for i in range(n):
         if profile[i] == profile[i]:
             for k in range(before + 1, i):
-                share = (k - before) / (i - before) if before >= 0 else 1.0
-                profile[k] = profile[i] * share + (profile[before] * (1 - share) if before >= 0 else 0.0)
+                rise = (profile[i] - profile[before]) * (k - before) / (i - before)
+                profile[k] = profile[before] + rise if before >= 0 else profile[i]
             before = i
     profile[before + 1:] = profile[before]
     for i in range(n):

@@ -36,6 +36,13 @@ def _places(columns, shift, quad, lo, inverse, last, bins, places):
 
 
 @jit
+def _ask_for(pixels, start, stop):
+    """Ask the memory for pixels[start:stop], as far as there are any: one in each line of the cache."""
+    for i in range(start, min(stop, pixels.size), 64 // pixels.itemsize):
+        prefetch(pixels, i)
+
+
+@jit
 def _blank(hidden, bins):
     """Hidden pixels have no bin."""
     for x in range(hidden.shape[0]):
@@ -140,9 +147,7 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, below, tabl
                 in_right = max(min(np.int64(np.floor(cx + shift + inner)) + 1, right), left)
             for x0, x1 in ((left, in_left), (in_right, right)):
                 if x1 > x0:
-                    if y + AHEAD < height:
-                        for x in range((y + AHEAD) * width + x0, (y + AHEAD) * width + x1, 64 // image.itemsize):
-                            prefetch(pixels, x)
+                    _ask_for(pixels, (y + AHEAD) * width + x0, (y + AHEAD) * width + x1)
                     _places(columns[x0:x1], cx, quad, lo[g], 1 / step[g], last, bins[x0:x1], places[x0:x1])
                     if masked or shadowed:
                         _blank((hidden if masked else shadow)[x0:x1], bins[x0:x1])
