@@ -182,11 +182,11 @@ class Search:
         starts: list = []
         for most, found in zip(_CLIMBS, self._proposals(contrast, open_), strict=True):
             starts = [start[1:] for start in starts] + found
-            starts = [(self.score(contrast, open_, x, y), x, y) for x, y in _apart(starts)]
-            if most == _CLIMBS[0] and not _plain([score for score, *_ in starts], open_.sum()):
-                continue
-            for start in sorted(starts, reverse=True)[:most]:
-                _, x, y = self.climb(contrast, open_, *start)
+            starts = sorted(((self.score(contrast, open_, x, y), x, y) for x, y in _apart(starts)), reverse=True)
+            for start in starts[:most]:
+                best, x, y = self.climb(contrast, open_, *start)
+                if most == _CLIMBS[0] and not _plain(best, [score for score, *_ in starts[1:]], open_.sum()):
+                    break
                 if len(_apart([*given, (x, y)])) > len(given):
                     given.append((x, y))
                     yield x, y
@@ -211,10 +211,9 @@ def nearby_center(image, bad, cx, cy):
     return (x + 0.5) * size - 0.5, (y + 0.5) * size - 0.5, size
 
 
-def _plain(scores, whole):
+def _plain(best, others, whole):
     """Whether the best of the scores leaves no doubt, without a look at what other methods find."""
-    best, second, *_ = *sorted(scores, reverse=True), 0, 0
-    return best > _PLAIN * whole or best > max(_AHEAD * second, _SEEN * whole)
+    return best > _PLAIN * whole or best > max(_AHEAD * max(others, default=0.0), _SEEN * whole)
 
 
 def _apart(points):

@@ -61,7 +61,8 @@ _ODD = 2.5          # and width, in that of the surest, from where on a bump is 
 _TOUCHING = 2.5     # rings nearer than this, in the sum of their widths, change each other's shape
 _MERGED = 0.6       # rings nearer than this are one,
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
-_FAINTEST = 0.004   # significance of a bump, in that of all known rings, from where on it is worth a fit
+_STANDS_OUT = 4.0   # significance of a bump [standard errors],
+_FAINTEST = 0.004   # and in that of all known rings, from where on it is worth a fit
 _TELLING = 0.02     # share of all that is told that a ring tells which is worth parting
 _WIDE = 1.3         # times the width of the others from where on a ring may be two
 _SMOOTH = 0.02      # share of its height by which the profile of a ring that is no two departs from a Gaussian at most
@@ -251,12 +252,12 @@ def _look_for_rings(radial, known):
 
     rest, error = radial.mean.copy(), radial.error
     profile.subtract_rings(rest, *np.ascontiguousarray(known.T[:3]), -1)
-    rings = np.zeros((_MAX_RINGS, 4))
+    rings, least = np.zeros((_MAX_RINGS, 4)), max(_STANDS_OUT, _FAINTEST * math.hypot(*known[:, 3]))
     if (error < np.inf).sum() < 8:
         return known
     # Beside a stop or at the edge of the frame a ring may show one flank only: looked for where there is nothing better.
     for reach in (2.2, 0.7) if not len(known) else (2.2,):
-        found = profile.find_rings(rest.copy(), error, _WIDTHS, 4.0, 0.003, reach, rings)
+        found = profile.find_rings(rest.copy(), error, _WIDTHS, least, 0.003, reach, rings)
         if found:
             break
     rings = rings[:found]
@@ -264,7 +265,7 @@ def _look_for_rings(radial, known):
     if len(known):
         # No ring is exactly Gaussian: what it leaves beside itself is none.
         left = (_touch(rings, known, _MERGED) & (rings[:, 2:3] < _LEFT * known[:, 2])).any(axis=1)
-        rings = rings[~left & (rings[:, 3] > _FAINTEST * math.hypot(*known[:, 3]))]
+        rings = rings[~left]
     return np.concatenate([known, rings])
 
 
