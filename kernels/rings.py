@@ -149,30 +149,29 @@ def weigh_cells(count, value, expected, noise, spread, weights, stats, scatter):
     Variances are `spread` times as large in each sector. stats += (weighted sums for a line through squared residuals against
     signal, number, chi2, variances); `scatter` gets chi2 and number of each sector.
     """
-    v0, quantum, least, mean = noise[0], noise[1], noise[2], noise[3]
+    v0, quantum, least, mean, calm = noise[0], noise[1], noise[2], noise[3], 1 / spread
     s0 = s1 = s2 = s3 = s4 = s7 = 0.0
     scatter[:] = 0.0
     for i in range(count.shape[0]):
         for j in range(count.shape[1]):
             variance = spread[j] * max(v0 + quantum * expected[i, j], least)
+            off, weight = abs(value[i, j] - expected[i, j]), count[i, j] / variance
             # A single count in a faint cell is no outlier, however small its variance: `quantum` is the size of one count.
-            rest, most = abs(value[i, j] - expected[i, j]) * count[i, j], OUTLIER * (np.sqrt(count[i, j] * variance) + quantum)
+            rest, most = off * count[i, j], OUTLIER * (np.sqrt(count[i, j] * variance) + quantum)
             share = most / rest if rest > most else 1.0
-            weights[i, j] = count[i, j] / variance * share * share
+            weights[i, j] = weight * share * share
+            scatter[0, j] += min(off * off * weight, 16.0)
         for j in range(count.shape[1]):
             usual, off = max(v0 + quantum * expected[i, j], least), value[i, j] - expected[i, j]
             used = 1.0 if count[i, j] > 0.0 else 0.0
-            z = min(off * off * count[i, j] / spread[j], 16 * usual)
-            q = used / ((usual + mean) * (usual + mean)) / spread[j]
+            z = min(off * off * count[i, j] * calm[j], 16 * usual)
+            q = used * calm[j] / ((usual + mean) * (usual + mean))
             s0 += q
             s1 += q * expected[i, j]
             s2 += q * expected[i, j] * expected[i, j]
             s3 += q * z
             s4 += q * expected[i, j] * z
             s7 += used * usual
-        for j in range(count.shape[1]):
-            off = value[i, j] - expected[i, j]
-            scatter[0, j] += min(off * off * count[i, j] / (spread[j] * max(v0 + quantum * expected[i, j], least)), 16.0)
         for j in range(count.shape[1]):
             scatter[1, j] += 1.0 if count[i, j] > 0.0 else 0.0
     stats += np.array([s0, s1, s2, s3, s4, scatter[1].sum(), scatter[0].sum(), s7])

@@ -25,6 +25,12 @@ def table_of(image, center, *, strain=(0.0, 0.0), bad=NO_MASK, shade=NO_MASK, si
     return table
 
 
+def assert_same_cells(table, expected):
+    """Places are worked out in float32: their sums are right to a few hundred-thousandths of a bin for each pixel."""
+    np.testing.assert_allclose(table[..., [0, 1, 3]], expected[..., [0, 1, 3]], rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_less(np.abs(table[..., 2] - expected[..., 2]), 3e-5 * expected[..., 0] + 1e-9)
+
+
 # ------------------------------------------------------------------------------------------------------------ unrolling
 
 
@@ -35,7 +41,7 @@ def test_unroll(dtype, center):
     image = rng.integers(0, 100, (37, 43)).astype(dtype)
     for strain in ((0.0, 0.0), (0.031, -0.022)):
         expected = naive.unroll(image, np.zeros(image.shape, bool), center, strain, 32, ANNULI)
-        np.testing.assert_allclose(table_of(image, center, strain=strain), expected, rtol=1e-9, atol=1e-9)
+        assert_same_cells(table_of(image, center, strain=strain), expected)
 
 
 def test_unroll_reads_each_pixel_of_the_annuli_once():
@@ -54,8 +60,7 @@ def test_unroll_leaves_masked_pixels_and_shaded_blocks_out():
     for masks, hidden in (({"bad": bad.view(np.uint8)}, bad), ({"shade": shade, "size": 4}, shaded),
                           ({"bad": bad.view(np.uint8), "shade": shade, "size": 4}, bad | shaded)):
         expected = naive.unroll(image, hidden, (20.37, 17.61), (0.02, 0.01), 32, ANNULI)
-        table = table_of(image, (20.37, 17.61), strain=(0.02, 0.01), **masks)
-        np.testing.assert_allclose(table, expected, rtol=1e-9, atol=1e-9)
+        assert_same_cells(table_of(image, (20.37, 17.61), strain=(0.02, 0.01), **masks), expected)
 
 
 def test_unroll_poisons_the_cells_of_pixels_that_are_not_finite():
@@ -63,7 +68,7 @@ def test_unroll_poisons_the_cells_of_pixels_that_are_not_finite():
     image[10, 14], image[11, 14], image[25, 30] = np.inf, -np.inf, np.nan
     expected = naive.unroll(image, np.zeros(image.shape, bool), (20.37, 17.61), (0, 0), 32, ANNULI)
     assert 1 <= np.isnan(expected[..., 1]).sum() <= 4
-    np.testing.assert_allclose(table_of(image, (20.37, 17.61)), expected, rtol=1e-9, atol=1e-9)
+    assert_same_cells(table_of(image, (20.37, 17.61)), expected)
 
 
 def test_annuli_from_bins_of_a_pixel_hold_what_the_pixels_give():
@@ -72,7 +77,7 @@ def test_annuli_from_bins_of_a_pixel_hold_what_the_pixels_give():
     narrow = table_of(image, (36.3, 30.8), annuli=[(0.0, 1.0, 40)])
     wide, first, lo, step = np.empty((32, 11, 4)), np.array([0, 6, 11]), np.array([3.0, 21.0]), np.array([3.0, 2.0])
     polar.rebin(narrow, first, lo, step, wide)
-    np.testing.assert_allclose(wide, table_of(image, (36.3, 30.8), annuli=[(3.0, 3.0, 6), (21.0, 2.0, 5)]), atol=1e-6)
+    assert_same_cells(wide, table_of(image, (36.3, 30.8), annuli=[(3.0, 3.0, 6), (21.0, 2.0, 5)]))
     narrow[4, 5, 1] = np.nan
     polar.rebin(narrow, first, lo, step, wide)
     assert wide[4, 0, 0] == narrow[4, [3, 4], 0].sum()
