@@ -123,8 +123,7 @@ def _dm_pixels(file, entry, order, frame):
                               f"which needs {needed}")
     one = _checked_frame(frame, count) is not None
     file.seek(block.offset + (frame * height * width * dtype.itemsize if one else 0))
-    pixels = read_pixels(file, dtype, height * width * (1 if one else count))
-    return pixels.reshape((height, width) if one or count == 1 else (count, height, width))
+    return read_pixels(file, dtype, (height, width) if one or count == 1 else (count, height, width))
 
 
 def _dm_facts(entry, shape):

@@ -1,10 +1,14 @@
 """Where a ring pattern is, without any guess: the rough centre that the fit in `edfast.rings` starts from, and the shadows."""
 
+import contextlib
 import math
+import threading
 from functools import cached_property
 
 import numpy as np
 
+from ._memory import recycled
+from ._validation import kernel_mask
 from .kernels import coarse
 from .kernels._bands import in_bands
 
@@ -13,8 +17,10 @@ _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of
 _PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first,
 _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the second one, this share
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
+MIDDLE = 512        # longest side of the image on which rings are looked for and roughly fitted [blocks]
 _COARSE = 160       # longest side of the small image that is searched [blocks]
 _QUICK = 128        # the same for a quick look
+_thread = threading.local()
 
 
 def block_means(image, bad, size):
@@ -29,10 +35,50 @@ def block_means(image, bad, size):
     return means, share
 
 
+class _MeansWhileRead:
+    """Block means of the image that is being read, of each part when it has come: it is in the cache then."""
+
+    def __init__(self):
+        self.image, self.means = None, None
+
+    def __call__(self, pixels, stop):
+        """The first `stop` of the pixels have come."""
+        if pixels.ndim != 2 or pixels.dtype.kind not in "iuf" or not pixels.dtype.isnative:
+            return
+        if self.image is not pixels:
+            self.image, self.row, self.factor = pixels, 0, _factor(pixels.shape, MIDDLE)
+            self.means, self.share = np.empty((2, *(-(-n // self.factor) for n in pixels.shape)), np.float32)
+        rows = len(self.means) if stop == pixels.size else stop // pixels.shape[1] // self.factor
+        here = slice(self.row, rows)
+        coarse.block_means(pixels, kernel_mask(None), self.factor, self.row, self.means[here], self.share[here])
+        self.row = rows
+
+    def of(self, image, factor):
+        """(means, share) of the image, if it is the one that was read, or None."""
+        known = self.image is not None and self.factor == factor and self.row == len(self.means)
+        return (self.means, self.share) if known and image.ctypes.data == self.image.ctypes.data else None
+
+
+@contextlib.contextmanager
+def reading():
+    """`recycled` for an image that this thread reads in the block to look for rings in it, and does not change."""
+    _thread.means = _MeansWhileRead()
+    try:
+        with recycled(_thread.means):
+            yield
+    finally:
+        _thread.means = None
+
+
+def _factor(shape, longest):
+    return -(-max(shape) // longest)
+
+
 def blocks(image, bad, longest):
     """(factor, block means, share of usable pixels): the image made small enough that no side exceeds `longest`."""
-    factor = -(-max(image.shape) // longest)
-    return factor, *block_means(image, bad, factor)
+    factor, read = _factor(image.shape, longest), getattr(_thread, "means", None)
+    made = read.of(image, factor) if read and not bad.size else None
+    return factor, *(made or block_means(image, bad, factor))
 
 
 def without_dead_pixels(image, bad):

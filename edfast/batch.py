@@ -450,7 +450,7 @@ def recalibrate_one(path, output, job):
             stat = os.stat(path)  # noqa: PTH116
             found |= {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         # One thread for each file leaves none for the bands of one image.
-        with job.slots or nullcontext(), _serial_kernels() if job.serial else nullcontext(), recycled():
+        with job.slots or nullcontext(), _serial_kernels() if job.serial else nullcontext(), _memory_for(job):
             result = recalibrate_file(path, job.poni, job.options, mask=_mask(job.mask, job.shape), frame=job.frame)[0]
         write_recalibration(output, path, result, job.options, job.source, sync=True)
         found |= _numbers(result) | {"status": "ok", "poni_size": output.stat().st_size}
@@ -478,6 +478,14 @@ def _mask(packed, shape):
         return None
     bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=shape[0] * shape[1])
     return bits.view(bool).reshape(shape)
+
+
+def _memory_for(job):
+    if job.options.method != "ring" or job.mask is not None:
+        return recycled()
+    from ._ringsearch import reading
+
+    return reading()
 
 
 def _serial_kernels():

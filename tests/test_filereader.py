@@ -834,4 +834,4 @@ def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path):
     (tmp_path / "pixels").write_bytes(bytes(100))
     with ((tmp_path / "pixels").open("rb", buffering=0) as file, _memory.recycled(),
           pytest.raises(FileFormatError, match="it became shorter while it was read")):
-        _memory.read_pixels(file, np.dtype(np.float32), 26)
+        _memory.read_pixels(file, np.dtype(np.float32), (2, 13))
