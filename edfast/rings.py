@@ -21,7 +21,6 @@ __all__ = ["Ring", "RingFit", "RingNotFoundError", "fit_ring"]
 _REACH = 6.0        # an annulus reaches so many widths to either side of its ring
 _FINENESS = 2.6, 3.5    # bins per width: while looking for rings, and in the last fit
 _ENOUGH = 0.1, 1e-3     # squared step at which the kernel stops, in standard errors: the same
-_MIDDLE = 512       # longest side of the image on which rings are looked for and roughly fitted [blocks]
 _MAX_RINGS = 10
 _EVEN = 0.45        # share of the azimuth that the strongest ring must fill at least, as a participation ratio
 _CALM = 1.6         # chi2 of the sectors up to which a ring with gaps passes, which must fill
@@ -31,7 +30,8 @@ _HIGH = 5.0         # and by which their heights must exceed zero, or the somewh
 _FOUND = 4.0        # squared, that a further ring adds to this by having been looked for
 _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
-_PLAIN = 60.0       # so many standard errors
+_PLAIN = 60.0       # so many standard errors, and
+_ALL_ROUND = 0.25   # if chi2 is above this: below it the cells miss the model in the same way all round, which spots do not
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
 _STANDING = 0.14, 1.0   # and of those that were
 _FIRM = 30.0        # standard errors from where on a ring that agrees with one that stands need not stand itself
@@ -66,7 +66,9 @@ _FAINTEST = 0.004   # and in that of all known rings, from where on it is worth 
 _TELLING = 0.02     # share of all that is told that a ring tells which is worth parting
 _WIDE = 1.3         # times the width of the others from where on a ring may be two
 _SMOOTH = 0.02      # share of its height by which the profile of a ring that is no two departs from a Gaussian at most
-_PARTED = 0.3       # share of what a ring told that two in its place tell at least: halves of one ring tell next to nothing
+_PARTED = 0.3, 0.03     # shares of what all rings told, and of what a ring told, that must be told with two in its place, and
+                        # by these: halves of one ring tell next to nothing
+_ASTRAY = 0.75      # blocks that a start may have been off its place before its shadows are looked for once more
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get a second chance
 _WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
@@ -372,11 +374,13 @@ def _split(frame, solution, rings, ellipse, radial):
         return solution, rings
     halves = _halves(rings[k])
     parted, outcome = _settle(frame, radial, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
-    if parted is None or parted.gain > 1 or parted.noise[3] > solution.noise[3] or _told(outcome) < _PARTED * _told(rings):
+    if parted is None or parted.gain > 1 or parted.noise[3] > solution.noise[3] or _told(outcome) < _PARTED[0] * _told(rings):
         return solution, rings
     both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
     # As many rings as before: what fell was none if they tell more without it.
     if both[0] == both[1] or (len(outcome) <= len(rings) and _told(outcome) < _told(rings)):
+        return solution, rings
+    if _told(outcome[both]) < _PARTED[1] * rings[k, 3] ** 2:
         return solution, rings
     stand = _stand(_sharp(frame, parted.state, radial), outcome, _STANDING, fitted=len(outcome))
     return (parted, outcome) if stand[both].all() else (solution, rings)
@@ -494,7 +498,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     from . import _ringsearch
 
     bad = _ringsearch.without_dead_pixels(image, bad)
-    factor, middle, share = _ringsearch.blocks(image, bad, _MIDDLE)
+    factor, middle, share = _ringsearch.blocks(image, bad, _ringsearch.MIDDLE)
     hidden = kernel_mask(share < 0.7)
     size, means, share = _ringsearch.blocks(middle, hidden, _ringsearch._COARSE)
     search = _ringsearch.Search(means, share)
@@ -508,16 +512,20 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     for start, every in _attempts(starts):
         if every and best[1] is not None:
             break
-        frame = _Frame(middle, hidden, search.stop(*start, size=factor * size), size)
-        solution, outcome, bumps, radial = _try(frame, (np.array(start) + 0.5) * size - 0.5, ellipse, every)
-        if solution is None or (doubt := _doubt(solution)):
-            reason = outcome if solution is None else doubt
-            continue
-        chi2 = solution.chi2
-        quality = _told(outcome) / max(chi2, 1.0)
-        if quality > best[0]:
-            best = quality, solution, outcome, bumps, radial, frame
-        if quality > _CLEAR * max(chi2 / _CALM, 1.0) ** 4:
+        center = np.array(start)
+        for _ in range(2):
+            frame = _Frame(middle, hidden, search.stop(*center, size=factor * size), size)
+            solution, outcome, bumps, radial = _try(frame, (center + 0.5) * size - 0.5, ellipse, every)
+            if solution is None or (doubt := _doubt(solution)):
+                reason = outcome if solution is None else doubt
+                break
+            quality = _told(outcome) / max(solution.chi2, 1.0)
+            if quality > best[0]:
+                best = quality, solution, outcome, bumps, radial, frame
+            before, center = center, (solution.state.center + 0.5) / size - 0.5
+            if not frame.shade.any() or math.dist(before, center) < _ASTRAY:
+                break
+        if best[1] is not None and best[0] > _CLEAR * max(best[1].chi2 / _CALM, 1.0) ** 4:
             break
     _, solution, outcome, bumps, radial, frame = best
     if solution is None:
@@ -664,9 +672,9 @@ def _doubt(solution):
     least = _SURE * (1 + (math.hypot(*solution.state.strain) / _STRAINED) ** 4)
     if total < least or high < (_FAINT if total > 2 * _SURE else _HIGH):
         return f"what looks like one stands out by {min(total, high):.1f} standard errors only"
-    if total < _PLAIN and _roughness(solution) > _ROUGH:
-        return "what looks like one consists of spots; a single crystal?"
     chi2 = solution.chi2
+    if total < _PLAIN and chi2 > _ALL_ROUND and _roughness(solution) > _ROUGH:
+        return "what looks like one consists of spots; a single crystal?"
     if even[best] < (_WHOLE if chi2 > _CALM else _EVEN):
         return f"what looks like one fills {100 * even[best]:.0f} % of the azimuth only; spots of a single crystal?"
     weights, there = _seen(solution, solution.agreement)
