@@ -333,6 +333,9 @@ def quantile(values, weights, share):
         return np.nan
     step, seen, kept = max(1, number // SAMPLE), 0, 0
     some = np.empty((number - 1) // step + 1)
+    if number == weights.shape[0]:
+        some[:] = values[::step]
+        return select(some, np.int64(share * (some.shape[0] - 1)))
     for k in range(weights.shape[0]):
         if weights[k] > 0.0:
             if seen == kept * step:
