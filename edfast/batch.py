@@ -14,11 +14,10 @@ import queue
 import re
 import shutil
 import sqlite3
-import threading
 import time
 import traceback
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -40,7 +39,7 @@ from .geometry import Poni, read_poni
 __all__ = ["BatchError", "Ledger", "LedgerError", "recalibrate_batch"]
 
 CSV_NAME, PICTURE_NAME, REPORT_NAME = "recalibration.csv", "drift.png", "report.html"
-_WRITERS = 2        # threads that may wait for the disk while the others read and fit
+_WRITERS = 2        # threads that write, and wait for the disk, while the others read and fit
 _IN_FLIGHT = 32     # tasks of an executor that does not say how many workers it has
 _ROOM = 1 << 20      # bytes; with less the disk is full
 _PATIENCE = 10      # seconds to wait for the scheduler of a cluster
@@ -65,7 +64,7 @@ class _Job:
     shape: tuple[int, int] | None
     serial: bool
     run: str                    # so that no executor takes the task of another run for the same
-    slots: threading.BoundedSemaphore | None = None     # for threads: who holds one has an image in the memory
+    writer: Executor | None = None      # for threads: who writes the PONI files while they go on
 
 
 def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyfai", beamstop=True, threshold_rel=0.5,
@@ -163,11 +162,10 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
         run = _begin(ledger, files, job, said, resume, overwrite)
         _remove_leftovers(folder)
         if own:
-            # Some more threads than images: the disk takes its time over a PONI file, and needs no processor for it.
-            job = replace(job, slots=threading.BoundedSemaphore(jobs))
-            executor = ThreadPoolExecutor(jobs + _WRITERS, "recalibrate")
+            job = replace(job, writer=ThreadPoolExecutor(_WRITERS, "write"))
+            executor = ThreadPoolExecutor(jobs, "recalibrate")
         try:
-            with executor if own else nullcontext():
+            with job.writer or nullcontext(), executor if own else nullcontext():
                 _work_off(ledger, run, job, executor, tasks + own * (_WRITERS + 1), block, progress)
         finally:
             release()
@@ -366,7 +364,7 @@ def _work_off(ledger, run, job, pool, most, block, progress):
     except BaseException:
         for future, (_, files) in _stop(running):
             with contextlib.suppress(BaseException):
-                results = future.result()
+                results = _written(future.result())
                 _ledger.record(ledger, run, {file.id: result for file, result in zip(files, results, strict=True)})
         with contextlib.suppress(OSError):
             write_csv(_ledger.stored_rows(ledger, Path(job.folder)), Path(job.folder) / CSV_NAME)
@@ -417,12 +415,17 @@ def _submit(pool, job, files):
 def _results(future, files):
     """What a worker found out about the files of its block."""
     try:
-        return future.result()
+        return _written(future.result())
     except Exception as error:
         if type(error).__name__ != "KilledWorker":
             raise _broken(error) from error
         # Dask's word for a task on which several workers have died: it is the file's fault.
         return [{"status": "failed", "error": "the workers that took it died one after the other (KilledWorker)"}] * len(files)
+
+
+def _written(results):
+    """What became of files, once those are written that were still to be."""
+    return [result.result() if isinstance(result, Future) else result for result in results]
 
 
 def _check_disk(results, folder):
@@ -437,30 +440,46 @@ def _broken(error):
 
 
 def recalibrate_block(job, files):
-    """What became of each of the files (path, name of its PONI), by a worker: a list of dicts with `_ledger.RESULTS`."""
+    """What became of each of the files (path, name of its PONI), by a worker: a list of dicts with `_ledger.RESULTS`.
+
+    Or futures of these, where the job has a writer.
+    """
     return [recalibrate_one(path, Path(job.folder) / name, job) for path, name in files]
 
 
 def recalibrate_one(path, output, job):
-    """What became of one file; whatever goes wrong with it is in there."""
-    start = time.perf_counter()
-    found: dict = {"status": "failed"}
+    """What became of one file, or a future of that; whatever goes wrong with it is in there."""
+    start, found = time.perf_counter(), {"status": "failed"}
+
+    def ended(more):
+        return found | more | {"milliseconds": (time.perf_counter() - start) * 1e3}
+
+    def write():
+        try:
+            write_recalibration(output, path, result, job.options, job.source, sync=True)
+            return ended(_numbers(result) | {"status": "ok", "poni_size": output.stat().st_size})
+        except Exception as error:
+            return ended(_failure(error, output))
+
     try:
         with contextlib.suppress(OSError):
             stat = os.stat(path)  # noqa: PTH116
             found |= {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         # One thread for each file leaves none for the bands of one image.
-        with job.slots or nullcontext(), _serial_kernels() if job.serial else nullcontext(), _memory_for(job):
+        with _serial_kernels() if job.serial else nullcontext(), _memory_for(job):
             result = recalibrate_file(path, job.poni, job.options, mask=_mask(job.mask, job.shape), frame=job.frame)[0]
-        write_recalibration(output, path, result, job.options, job.source, sync=True)
-        found |= _numbers(result) | {"status": "ok", "poni_size": output.stat().st_size}
     except Exception as error:
-        # A corrupt file can raise anything; it must not take the other thousand with it. No PONI of what it was before stays.
-        with contextlib.suppress(OSError):
-            output.unlink(missing_ok=True)
-        found |= {"error": one_line(error), "trace": traceback.format_exc(),
-                  "full": getattr(error.__cause__ or error, "errno", None) == errno.ENOSPC}
-    return found | {"milliseconds": (time.perf_counter() - start) * 1e3}
+        # A corrupt file can raise anything; it must not take the other thousand with it.
+        return ended(_failure(error, output))
+    return job.writer.submit(write) if job.writer else write()
+
+
+def _failure(error, output):
+    """What the exception that is being handled says of a file; no PONI of what it was before stays."""
+    with contextlib.suppress(OSError):
+        output.unlink(missing_ok=True)
+    return {"error": one_line(error), "trace": traceback.format_exc(),
+            "full": getattr(error.__cause__ or error, "errno", None) == errno.ENOSPC}
 
 
 def _numbers(result):

@@ -326,7 +326,8 @@ def test_block_means_are_made_while_the_image_is_read(shape, size, dtype, tmp_pa
     monkeypatch.setattr(_memory, "_PART", 10_000)
     with _ringsearch.reading(), (tmp_path / "pixels").open("rb", buffering=0) as file:
         file.seek(100)
-        found = np.ascontiguousarray(_memory.read_pixels(file, np.dtype(dtype), shape), dtype=np.dtype(dtype).newbyteorder("="))
+        pixels = _memory.read_pixels(file, np.dtype(dtype), shape)
+        found = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
         expected = size, *_ringsearch.block_means(found, kernel_mask(None), size)
         if np.dtype(dtype).isnative:
             monkeypatch.delattr(_ringsearch, "block_means")
@@ -342,7 +343,8 @@ def test_block_means_of_what_was_read_are_for_nothing_else(tmp_path):
     bad[:300] = 1
     with _ringsearch.reading(), (tmp_path / "pixels").open("rb", buffering=0) as file:
         found = _memory.read_pixels(file, image.dtype, image.shape)
-        for other, hidden, longest in ((found.copy() + 1, kernel_mask(None), 512), (found, bad, 512), (found, kernel_mask(None), 100)):
+        none = kernel_mask(None)
+        for other, hidden, longest in ((found + 1, none, 512), (found, bad, 512), (found, none, 100)):
             factor, means, share = _ringsearch.blocks(other, hidden, longest)
             for one, expected in zip((means, share), _ringsearch.block_means(other, hidden, factor), strict=True):
                 np.testing.assert_array_equal(one, expected)
@@ -365,8 +367,8 @@ def test_two_rings_that_look_like_one(seed):
 
 @pytest.mark.parametrize("seed", [3, 4, 13])
 def test_a_start_off_its_place_makes_no_lasting_shadows(seed, monkeypatch):
-    """About a wrong centre the gaps beside narrow rings look dark: a sixth of the image was left out, and a ring torn in two."""
-    image, truth = simulate(seed, **SCENES["ellipse"][0])
+    """About a wrong centre the gaps beside narrow rings look dark: a sixth of the image was left out, a ring torn in two."""
+    image, _ = simulate(seed, **SCENES["ellipse"][0])
     frames = []
     monkeypatch.setattr(rings, "_reshaded", lambda frame, *args, _reshaded=rings._reshaded: frames.append(frame) or _reshaded(
         frame, *args))
