@@ -39,7 +39,7 @@ class _MeansWhileRead:
     """Block means of the image that is being read, of each part when it has come: it is in the cache then."""
 
     def __init__(self):
-        self.image, self.means = None, None
+        self.image = None
 
     def __call__(self, pixels, stop):
         """The first `stop` of the pixels have come."""
@@ -55,8 +55,9 @@ class _MeansWhileRead:
 
     def of(self, image, factor):
         """(means, share) of the image, if it is the one that was read, or None."""
-        known = self.image is not None and self.factor == factor and self.row == len(self.means)
-        return (self.means, self.share) if known and image.ctypes.data == self.image.ctypes.data else None
+        if self.image is None or self.factor != factor or self.row < len(self.means) or self.image.shape != image.shape:
+            return None
+        return (self.means, self.share) if self.image.ctypes.data == image.ctypes.data else None
 
 
 @contextlib.contextmanager

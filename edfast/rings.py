@@ -522,6 +522,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
             quality = _told(outcome) / max(solution.chi2, 1.0)
             if quality > best[0]:
                 best = quality, solution, outcome, bumps, radial, frame
+            # About a centre that is off its place gaps beside narrow rings look dark.
             before, center = center, (solution.state.center + 0.5) / size - 0.5
             if not frame.shade.any() or math.dist(before, center) < _ASTRAY:
                 break
