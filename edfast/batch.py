@@ -449,7 +449,8 @@ def recalibrate_block(job, files):
 
 def recalibrate_one(path, output, job):
     """What became of one file, or a future of that; whatever goes wrong with it is in there."""
-    start, found = time.perf_counter(), {"status": "failed"}
+    start = time.perf_counter()
+    found: dict = {"status": "failed"}
 
     def ended(more):
         return found | more | {"milliseconds": (time.perf_counter() - start) * 1e3}
