@@ -25,14 +25,18 @@ _thread = threading.local()
 
 def block_means(image, bad, size):
     """Means of size x size pixels and the share of them that is usable, float32."""
-    shape = tuple(-(-n // size) for n in image.shape)
-    means, share = np.empty((2, *shape), np.float32)
+    means, share = _room(image.shape, size)
 
     def band(a, b):
         coarse.block_means(image, bad, size, a, means[a:b], share[a:b])
 
-    in_bands(band, shape[0], image.size)
+    in_bands(band, len(means), image.size)
     return means, share
+
+
+def _room(shape, size):
+    """For the means of blocks and the share of each that is usable."""
+    return np.empty((2, *(-(-n // size) for n in shape)), np.float32)
 
 
 class _MeansWhileRead:
@@ -47,7 +51,7 @@ class _MeansWhileRead:
             return
         if self.image is not pixels:
             self.image, self.row, self.factor = pixels, 0, _factor(pixels.shape, MIDDLE)
-            self.means, self.share = np.empty((2, *(-(-n // self.factor) for n in pixels.shape)), np.float32)
+            self.means, self.share = _room(pixels.shape, self.factor)
         rows = len(self.means) if stop == pixels.size else stop // pixels.shape[1] // self.factor
         here = slice(self.row, rows)
         coarse.block_means(pixels, kernel_mask(None), self.factor, self.row, self.means[here], self.share[here])

@@ -378,9 +378,8 @@ def _split(frame, solution, rings, ellipse, radial):
         return solution, rings
     both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
     # As many rings as before: what fell was none if they tell more without it.
-    if both[0] == both[1] or (len(outcome) <= len(rings) and _told(outcome) < _told(rings)):
-        return solution, rings
-    if _told(outcome[both]) < _PARTED[1] * rings[k, 3] ** 2:
+    fewer = len(outcome) <= len(rings) and _told(outcome) < _told(rings)
+    if both[0] == both[1] or fewer or _told(outcome[both]) < _PARTED[1] * rings[k, 3] ** 2:
         return solution, rings
     stand = _stand(_sharp(frame, parted.state, radial), outcome, _STANDING, fitted=len(outcome))
     return (parted, outcome) if stand[both].all() else (solution, rings)
@@ -512,20 +511,13 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     for start, every in _attempts(starts):
         if every and best[1] is not None:
             break
-        center = np.array(start)
-        for _ in range(2):
-            frame = _Frame(middle, hidden, search.stop(*center, size=factor * size), size)
-            solution, outcome, bumps, radial = _try(frame, (center + 0.5) * size - 0.5, ellipse, every)
+        for frame, solution, outcome, bumps, radial in _tries(search, middle, hidden, factor, size, start, ellipse, every):
             if solution is None or (doubt := _doubt(solution)):
                 reason = outcome if solution is None else doubt
                 break
             quality = _told(outcome) / max(solution.chi2, 1.0)
             if quality > best[0]:
                 best = quality, solution, outcome, bumps, radial, frame
-            # About a centre that is off its place gaps beside narrow rings look dark.
-            before, center = center, (solution.state.center + 0.5) / size - 0.5
-            if not frame.shade.any() or math.dist(before, center) < _ASTRAY:
-                break
         if best[1] is not None and best[0] > _CLEAR * max(best[1].chi2 / _CALM, 1.0) ** 4:
             break
     _, solution, outcome, bumps, radial, frame = best
@@ -544,6 +536,21 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     frame, solution = _reshaded(frame, solution, ellipse)
     solution = _without_one(frame, solution, ellipse)
     return _result(solution, block, radius)
+
+
+def _tries(search, middle, hidden, factor, size, start, ellipse, every):
+    """The frame, and what `_try` makes of it from a start; once more from what it found, if the shadows may be false.
+
+    About a place that is off the centre gaps beside narrow rings look dark.
+    """
+    here = np.array(start)
+    for _ in range(2):
+        frame = _Frame(middle, hidden, search.stop(*here, size=factor * size), size)
+        solution, *more = _try(frame, (here + 0.5) * size - 0.5, ellipse, every)
+        yield frame, solution, *more
+        before, here = here, (solution.state.center + 0.5) / size - 0.5
+        if not frame.shade.any() or math.dist(before, here) < _ASTRAY:
+            return
 
 
 def _reshaded(frame, solution, ellipse):
