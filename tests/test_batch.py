@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -425,6 +426,25 @@ def test_no_more_images_in_the_memory_than_jobs_while_others_are_written(folder,
     assert run(folder, jobs=jobs).counts()["ok"] == 8
     assert most["fit"] == jobs
     assert most["write"] <= batch._WRITERS
+
+
+def test_few_results_are_kept(folder, fitted, monkeypatch):
+    """Whatever the number of files: bytes tell little of that, as the tables of the interpreter grow by leaps."""
+    alive, most = weakref.WeakSet(), []
+
+    class Result(dict):
+        __hash__, __eq__ = object.__hash__, object.__eq__
+
+    def failed(path, *_):
+        result = Result(status="failed", error="x")
+        alive.add(result)
+        most.append(len(alive))
+        return result
+
+    monkeypatch.setattr(batch, "recalibrate_one", failed)
+    monkeypatch.setattr(batch, "_export", lambda ledger: ledger)
+    assert len(run(folder, (f"/nowhere/{i}.dm4" for i in range(3000)), jobs=1)) == 3000
+    assert max(most) <= 10
 
 
 def test_names_are_read_one_by_one_and_memory_does_not_grow(folder, fitted, monkeypatch):
