@@ -23,7 +23,7 @@ EXPOSURES = 2       # of each scene: what two of them have in common is bias
 PEER_SECONDS = 240  # after which the other programs get no more scenes
 GUESS = 3.0         # how far off a given centre is, at most [pixel]
 CLEAR = 0.003       # bound below which errors are compared with it no more [pixel]
-OURS = ("edfast fit_ring", "edfast fit_ring, centre given")
+OURS = ("edfast fit_ring", "edfast fit_ring, centre given", "edfast fit_ring, like the other exposure")
 
 CATEGORIES = {
     "all": lambda scene: True,
@@ -66,11 +66,11 @@ class Trial:
         return error > max(2, 5 * math.hypot(*self.bound)) or (fit is not None and error > 10 * fit.center_err)
 
 
-def timed_fit(image, center=None):
+def timed_fit(image, **options):
     """(RingFit or None, Outcome) of fit_ring."""
     start = time.perf_counter()
     try:
-        fit, problem = edfast.fit_ring(image, center=center), ""
+        fit, problem = edfast.fit_ring(image, **options), ""
     except edfast.RingNotFoundError as error:
         fit, problem = None, str(error)
     return fit, centre_peers.Outcome(fit and fit.center, time.perf_counter() - start, problem)
@@ -85,9 +85,10 @@ def measure(seeds, sizes, programs):
         images = scenes.exposures(scene, EXPOSURES)
         trial = Trial(scene, np.array(scenes.crb(scene)))
         guess = tuple(scene.center + np.random.default_rng([seed, 3]).uniform(-GUESS, GUESS, 2))
-        answers = [(OURS[0], timed_fit(images[0])), (OURS[1], timed_fit(images[0], guess))]
-        trial.outcomes = {name: (fit, outcome) for name, (fit, outcome) in answers}
-        trial.fits = [answers[0][1][0], *(timed_fit(image)[0] for image in images[1:])]
+        first, *others = [timed_fit(image) for image in images]
+        given = timed_fit(images[0], center=guess), timed_fit(images[0], like=others[0][0])
+        trial.outcomes = dict(zip(OURS, (first, *given), strict=True))
+        trial.fits = [fit for fit, _ in (first, *others)]
         if spent < PEER_SECONDS:
             for name in programs:
                 trial.outcomes[name] = None, centre_peers.locate(name, images[0])

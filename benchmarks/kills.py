@@ -41,7 +41,7 @@ def child(folder, output, resume, began):
         return one(path, *rest)
 
     # Loading the kernels takes longer than such a run; so do the picture and the report, which are made when all is done.
-    _recalibrate.find_center = lambda image, options, mask: (*centroid(image), None)
+    _recalibrate.find_center = batch.find_center = lambda image, options, mask, like=None: (*centroid(image), None)
     batch.recalibrate_one, batch._draw, batch._report = logged, lambda ledger: None, lambda ledger: None
     began.send(None)
     batch.recalibrate_batch(str(folder / "*.dm4"), folder / "cal.poni", output=output, jobs=JOBS, resume=resume)

@@ -30,6 +30,11 @@ def fit_ring(frames, center):
     return lambda frame: edfast.fit_ring(frame, center=center).center
 
 
+def fit_ring_again(frames, center):
+    first = edfast.fit_ring(frames[0], center=center)
+    return lambda frame: edfast.fit_ring(frame, like=first).center
+
+
 def registration(frames, center):
     def locate(frame):
         shift = phase_cross_correlation(frame, frames[0], upsample_factor=20, normalization=None)[0]
@@ -39,7 +44,7 @@ def registration(frames, center):
 
 
 CONTENDERS = {"edfast": tracker, "edfast fit_ring, centre given": fit_ring,
-              "scikit-image phase_cross_correlation": registration}
+              "edfast fit_ring, like the first frame": fit_ring_again, "scikit-image phase_cross_correlation": registration}
 
 
 @pytest.mark.parametrize("program", CONTENDERS)

@@ -61,22 +61,25 @@ class Recalibration:
     error: float
 
 
-def recalibrate_image(image, poni, options, mask=None):
-    """`Recalibration` of `poni` by one image (2-D array)."""
+def recalibrate_image(image, poni, options, mask=None, like=None):
+    """`Recalibration` of `poni` by one image (2-D array), with the fit of another one `like` it, if there is one."""
     image = as_image(image)
     start = fit_binning(poni, image.shape)
-    cx, cy, fit = find_center(image, options, mask)
+    cx, cy, fit = find_center(image, options, mask, like)
     moved = poni_with_center(start, cx, cy, convention=options.convention)
     x, y = beam_center(moved)
     return Recalibration(cx, cy, beam_center(start), fit, moved, math.hypot(x - cx, y - cy))
 
 
-def find_center(image, options, mask=None):
-    """(cx, cy, fit) of an image by the method of the options; `fit` is None where the method gives no ellipse."""
+def find_center(image, options, mask=None, like=None):
+    """(cx, cy, fit) of an image by the method of the options; `fit` is None where the method gives no ellipse.
+
+    `like` is the `RingFit` of another image of the same pattern, for `fit_ring`.
+    """
     if options.method == "ring":
         from .rings import fit_ring
 
-        fit = fit_ring(image, mask=mask)
+        fit = fit_ring(image, mask=mask, like=like)
     elif options.method == "covariance":
         from ._ellipse import fit_ellipse_to_ring
 
@@ -118,14 +121,14 @@ def rings_elsewhere(image, cx, cy, mask=None):
     return found[:2] if found and math.dist(found[:2], (cx, cy)) > max(3, 0.7 * found[2]) else None
 
 
-def recalibrate_file(image_path, poni, options, output=None, *, mask=None, frame=None, source=""):
+def recalibrate_file(image_path, poni, options, output=None, *, mask=None, frame=None, source="", like=None):
     """(`Recalibration`, image) of one file or array; the PONI is written if `output` is given, and names its `source`.
 
-    Errors in what the file holds name the file.
+    `like` as for `find_center`. Errors in what the file holds name the file.
     """
     image = read_image(image_path, frame)
     try:
-        result = recalibrate_image(image, poni, options, mask)
+        result = recalibrate_image(image, poni, options, mask, like)
     except (ValueError, TypeError) as error:
         if is_array(image_path):
             raise

@@ -18,7 +18,7 @@ _PLAIN = 0.5        # share of the contrast that rings must explain about the be
 _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the second one, this share
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 MIDDLE = 512        # longest side of the image on which rings are looked for and roughly fitted [blocks]
-_COARSE = 160       # longest side of the small image that is searched [blocks]
+COARSE = 160        # longest side of the small image that is searched [blocks]
 _QUICK = 128        # the same for a quick look
 _thread = threading.local()
 
@@ -214,10 +214,10 @@ class Search:
             open_ = self.usable
         return self.contrast(open_, 8), open_
 
-    def near(self, x, y):
-        """Candidate (x, y) in blocks from a guess, by climbing."""
+    def near(self, x, y, step=2.0):
+        """Candidate (x, y) in blocks from a guess, by climbing in steps of so many blocks at first."""
         contrast, open_ = self.lit
-        return self.climb(contrast, open_, self.score(contrast, open_, x, y), x, y, step=2.0)[1:]
+        return self.climb(contrast, open_, self.score(contrast, open_, x, y), x, y, step)[1:]
 
     def _proposals(self, contrast, open_):
         """Places (x, y) where the centre may be, as the different methods find them, the quickest first."""

@@ -31,7 +31,8 @@ from ._exports import write_csv, writer_for
 from ._files import check_output, write_atomically
 from ._ledger import Ledger, LedgerError
 from ._memory import recycled, release
-from ._recalibrate import Options, is_array, read_mask, recalibrate_file, write_recalibration
+from ._recalibrate import Options, find_center, is_array, read_image, read_mask, recalibrate_file, write_recalibration
+from ._results import RingFit
 from ._settings import default_jobs, load
 from ._validation import as_count, as_mask
 from .geometry import Poni, read_poni
@@ -44,6 +45,7 @@ _IN_FLIGHT = 32     # tasks of an executor that does not say how many workers it
 _ROOM = 1 << 20      # bytes; with less the disk is full
 _PATIENCE = 10      # seconds to wait for the scheduler of a cluster
 _NAMED = 16         # files whose names the picture shows
+_SERIES, _SCOUTS = 500, 3   # so many files are taken for images of one pattern, which one of the first few of them shows
 _AHEAD = 1000       # files that may be done before one that was begun earlier
 
 
@@ -65,6 +67,7 @@ class _Job:
     serial: bool
     run: str                    # so that no executor takes the task of another run for the same
     writer: Executor | None = None      # for threads: who writes the PONI files while they go on
+    like: RingFit | None = None         # what the rings of one file may be like
 
 
 def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyfai", beamstop=True, threshold_rel=0.5,
@@ -76,6 +79,8 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
     file is done. Whatever ends the run, another one with ``resume=True`` does what is left: files without a result, those
     that failed, those whose size or time of change is another, those whose PONI is gone, and all if an option, the mask or the
     input PONI is another.
+
+    With the method ``ring``, the rings of one file are what `fit_ring` is told to expect in those after it, as ``like``.
 
     Parameters
     ----------
@@ -333,7 +338,7 @@ def _remove_leftovers(folder):
 def _work_off(ledger, run, job, pool, most, block, progress):
     """Do what is left of a run: rows are written as soon as they come, and reported in the order of the input."""
     total = _ledger.count_listed(ledger, run)
-    left = _left(_ledger.listed(ledger, run), job.folder)
+    left = _left(_ledger.listed(ledger, run), job)
     running: dict = {}  # the number of a block and its files, by their future
     waiting: dict = {}  # files and results, by the number of their block, until it is their turn to be reported
     came: queue.SimpleQueue = queue.SimpleQueue()
@@ -377,19 +382,38 @@ def _stop(running):
 
 
 class _File(NamedTuple):
-    """A file that is to be done: its number in the input, its row, its name, and that of its PONI."""
+    """A file that is to be done: its number in the input, its row, its name, that of its PONI, and the rings to expect."""
 
     number: int
     id: int
     path: str
     name: str
+    like: RingFit | None
 
 
-def _left(files, folder):
+def _left(files, job):
     """`_File` of each of the files, as `_ledger.listed` gives them, that is not done or has changed since."""
-    for number, (id_, path, name, status, *known) in enumerate(files):
-        if status != "ok" or not _is_done(path, Path(folder) / name, *known):
-            yield _File(number, id_, path, name)
+    numbered = enumerate(files)
+    while series := list(itertools.islice(numbered, _SERIES)):
+        like, looked = None, job.options.method != "ring"
+        for number, (id_, path, name, status, *known) in series:
+            if status == "ok" and _is_done(path, Path(job.folder) / name, *known):
+                continue
+            if not looked:
+                like, looked = _first_fit(job, [row[1] for _, row in series[:_SCOUTS]]), True
+            yield _File(number, id_, path, name, like)
+
+
+def _first_fit(job, paths):
+    """The rings of the first of the files that shows some, or None.
+
+    It is the same whichever of the files are still to be done, and by whom: so are the results for them.
+    """
+    for path in paths:
+        # What is wrong with a file is said when it is its turn.
+        with contextlib.suppress(Exception), _memory_for(job):
+            return find_center(read_image(path, job.frame), job.options, _mask(job.mask, job.shape))[2]
+    return None
 
 
 def _is_done(path, poni, size, mtime_ns, poni_size):
@@ -407,7 +431,7 @@ def _is_done(path, poni, size, mtime_ns, poni_size):
 
 def _submit(pool, job, files):
     try:
-        return pool.submit(recalibrate_block, job, [(file.path, file.name) for file in files])
+        return pool.submit(recalibrate_block, job, [(file.path, file.name, file.like) for file in files])
     except Exception as error:
         raise _broken(error) from error
 
@@ -440,11 +464,11 @@ def _broken(error):
 
 
 def recalibrate_block(job, files):
-    """What became of each of the files (path, name of its PONI), by a worker: a list of dicts with `_ledger.RESULTS`.
+    """What became of each of the files (path, name of its PONI, rings to expect), by a worker.
 
-    Or futures of these, where the job has a writer.
+    A list of dicts with `_ledger.RESULTS`, or futures of these, where the job has a writer.
     """
-    return [recalibrate_one(path, Path(job.folder) / name, job) for path, name in files]
+    return [recalibrate_one(path, Path(job.folder) / name, replace(job, like=like)) for path, name, like in files]
 
 
 def recalibrate_one(path, output, job):
@@ -468,7 +492,8 @@ def recalibrate_one(path, output, job):
             found |= {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         # One thread for each file leaves none for the bands of one image.
         with _serial_kernels() if job.serial else nullcontext(), _memory_for(job):
-            result = recalibrate_file(path, job.poni, job.options, mask=_mask(job.mask, job.shape), frame=job.frame)[0]
+            result = recalibrate_file(path, job.poni, job.options, mask=_mask(job.mask, job.shape), frame=job.frame,
+                                      like=job.like)[0]
     except Exception as error:
         # A corrupt file can raise anything; it must not take the other thousand with it.
         return ended(_failure(error, output))

@@ -5,16 +5,20 @@ each sector of the azimuth. Beam stop, hot pixels and gaps are left out by what 
 taken to be round and as wide as the ring, are allowed for. The errors come from the noise that the image itself shows.
 """
 
+import contextlib
 import itertools
 import math
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ._profile import SECTORS, averaged, unrolled
 from ._results import Ring, RingFit
 from ._validation import as_count, as_image, as_mask, as_number, kernel_mask
+
+if TYPE_CHECKING:
+    from ._ringsearch import Search
 
 __all__ = ["Ring", "RingFit", "RingNotFoundError", "fit_ring"]
 
@@ -35,7 +39,8 @@ _ALL_ROUND = 0.25   # if chi2 is above this: below it the cells miss the model i
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
 _STANDING = 0.14, 1.0   # and of those that were
 _FIRM = 30.0        # standard errors from where on a ring that agrees with one that stands need not stand itself
-_STILL = 0.3        # squared last step, in standard errors, that counts as converged
+_STILL = 0.3        # squared last step, in standard errors, that counts as come to rest,
+_SETTLED = 1e-2     # and as converged
 _SHARP = 0.1        # widths that a ring may be off in a profile without blurring it
 _WIDE_ENOUGH = 1.5  # width from where on the bins of a profile serve for a fit
 _ALIKE = 3.0        # widths that a ring may be off in the cells of a profile for these to serve still
@@ -171,12 +176,11 @@ def _plan(state, shape, fineness, whole):
     return first, lo[:groups], step[:groups], ring_first[:groups + 1], degrees[:groups]
 
 
-def _fit(frame, radial, state, ellipse):
-    """One joint fit from `state`: of the cells of a profile, quick and rough, or without one of the pixels, for good."""
+def _fit(frame, radial, state, ellipse, final=True):
+    """One joint fit from `state`, for good or quick and rough: of the cells of a profile, or without one of the pixels."""
     from .kernels import polar, rings
 
-    final = radial is None
-    anew = final or state.widths.min() < _WIDE_ENOUGH
+    anew = radial is None or state.widths.min() < _WIDE_ENOUGH
     first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape, _FINENESS[final], not anew)
     if anew:
         origin, n_sectors = state, 64 if final and state.radii.max() >= 40 else SECTORS
@@ -313,7 +317,7 @@ def _settle(frame, radial, state, rings, ellipse):
         start = _State(state.center, state.strain, rings[:, 0], rings[:, 1])
         if not final and not start.near(radial.origin, _ALIKE):
             radial = _profile(frame, start)
-        solution = _fit(frame, radial, start, ellipse)
+        solution = _fit(frame, radial, start, ellipse, final)
         found, rings = solution.state, solution.rings
         keep = _prune(solution)
         close = np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape)
@@ -435,7 +439,7 @@ def _try(frame, center, ellipse, every):
     return best, rings, bumps[~_touch(bumps, rings, _MERGED).any(axis=1)], radial
 
 
-def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None):
+def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None, like=None):
     """Centre of a ring pattern, with its uncertainty.
 
     Parameters
@@ -454,6 +458,9 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
     max_rings : int, optional
         Use no more than so many rings in the last fit: the nearest to `radius`, or the surest. Without it very dim ones that
         would add next to nothing are left out.
+    like : RingFit, optional
+        What was found in another image of the same pattern. If all of its rings are here too, near its centre (or `center`)
+        and as clear as there, they are fitted, and no others are looked for: half the time. Otherwise it changes nothing.
 
     Returns
     -------
@@ -488,30 +495,29 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
         if len(center) != 2:
             raise ValueError(f"center must be (cx, cy), column and row, not {len(center)} numbers")
         center = tuple(as_number(value, "center") for value in center)
+    if like is not None and not isinstance(like, RingFit):
+        raise TypeError(f"like must be a RingFit, not {type(like).__name__}")
     if min(image.shape) < 16:
         raise RingNotFoundError(f"an image of shape {image.shape} is too small to tell a ring")
-    return _search_and_fit(image, kernel_mask(mask), center, radius, bool(ellipse), max_rings)
+    return _search_and_fit(image, kernel_mask(mask), center, radius, bool(ellipse), max_rings, like)
 
 
-def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
-    from . import _ringsearch
-
-    bad = _ringsearch.without_dead_pixels(image, bad)
-    factor, middle, share = _ringsearch.blocks(image, bad, _ringsearch.MIDDLE)
-    hidden = kernel_mask(share < 0.7)
-    size, means, share = _ringsearch.blocks(middle, hidden, _ringsearch._COARSE)
-    search = _ringsearch.Search(means, share)
-    if search.empty:
+def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
+    levels = _levels(image, bad)
+    if levels.search.empty:
         raise RingNotFoundError("no ring found: the image is constant, masked or not finite")
-    starts = search.centers()
+    if like is not None:
+        with contextlib.suppress(RingNotFoundError):
+            return _fit_again(levels, like, center or like.center, radius, ellipse, max_rings)
+    starts = levels.search.centers()
     if center is not None:
-        starts = itertools.chain([search.near(*((v + 0.5) / factor / size - 0.5 for v in center))], starts)
+        starts = itertools.chain([levels.search.near(*levels.place(center))], starts)
     best: tuple = (0.0, None, None, None, None, None)
     reason = "nothing in the image is symmetric about a centre"
     for start, every in _attempts(starts):
         if every and best[1] is not None:
             break
-        for frame, solution, outcome, bumps, radial in _tries(search, middle, hidden, factor, size, start, ellipse, every):
+        for frame, solution, outcome, bumps, radial in _tries(levels, start, ellipse, every):
             if solution is None or (doubt := _doubt(solution)):
                 reason = outcome if solution is None else doubt
                 break
@@ -523,11 +529,9 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     _, solution, outcome, bumps, radial, frame = best
     if solution is None:
         raise RingNotFoundError(f"no ring found: {reason}")
-    # Blocks of the search's blocks, so that one shade fits both.
-    wanted = factor * solution.state.widths.min() / _RESOLVED
-    block = max(n for n in range(1, factor + 1) if factor % n == 0 and n <= max(wanted, 1))
+    factor = levels.factor
     rings = _choose(outcome, radius and radius / factor, max_rings)
-    frame = _resolve(image, bad, frame, factor, block)
+    frame, block = levels.resolve(frame, solution.state.widths.min())
     solution = _settle_clearest(frame, radial, solution.state, factor / block, rings, ellipse)
     if doubt := _doubt(solution):
         raise RingNotFoundError(f"no ring found: {doubt}")
@@ -538,17 +542,90 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings):
     return _result(solution, block, radius)
 
 
-def _tries(search, middle, hidden, factor, size, start, ellipse, every):
+class _Levels(NamedTuple):
+    """An image; its means over blocks of factor x factor pixels, on which rings are fitted first; and the `Search` of these.
+
+    In the latter, a block has size x size of those of the middle-sized image.
+    """
+
+    image: np.ndarray
+    bad: np.ndarray
+    factor: int
+    middle: np.ndarray
+    hidden: np.ndarray
+    size: int
+    search: "Search"
+
+    def place(self, center):
+        """(x, y) of the search [blocks] where a centre is [pixel]."""
+        return np.array([(v + 0.5) / self.factor / self.size - 0.5 for v in center])
+
+    def look(self, place):
+        """(frame, center): the middle-sized image with the shadows about a place of the search, and that place in it."""
+        frame = _Frame(self.middle, self.hidden, self.search.stop(*place, size=self.factor * self.size), self.size)
+        return frame, (np.array(place) + 0.5) * self.size - 0.5
+
+    def resolve(self, frame, width):
+        """The frame for the last fit, and the size of its blocks [pixel]; `width` is that of the narrowest ring in `frame`."""
+        # Blocks of the search's blocks, so that one shade fits both.
+        factor = self.factor
+        block = max(n for n in range(1, factor + 1) if factor % n == 0 and n <= max(factor * width / _RESOLVED, 1))
+        size = self.size * factor // block
+        if block == factor:
+            return frame, block
+        if block == 1:
+            return _Frame(self.image, self.bad, frame.shade, size), block
+        from ._ringsearch import block_means
+
+        means, share = block_means(self.image, self.bad, block)
+        return _Frame(means, kernel_mask(share < 1), frame.shade, size), block
+
+
+def _levels(image, bad):
+    from ._ringsearch import COARSE, MIDDLE, Search, blocks, without_dead_pixels
+
+    bad = without_dead_pixels(image, bad)
+    factor, middle, share = blocks(image, bad, MIDDLE)
+    hidden = kernel_mask(share < 0.7)
+    size, means, share = blocks(middle, hidden, COARSE)
+    return _Levels(image, bad, factor, middle, hidden, size, Search(means, share))
+
+
+def _fit_again(levels, like, center, radius, ellipse, max_rings):
+    """The fit of the rings of another one, `like` it, about a `center` nearby; RingNotFoundError unless all are there."""
+    factor = levels.factor
+    rings = np.array([(ring.radius / factor, ring.width / factor, 0.0,
+                       math.sqrt(2) * ring.width / (ring.radius_err or math.inf)) for ring in like.rings])
+    if max_rings is not None:
+        rings = _choose(rings, radius and radius / factor, max_rings)
+        rings = rings[np.argsort(rings[:, 0])]
+    frame, center = levels.look(levels.search.near(*levels.place(center), step=1.0))
+    stretch = 0.5 * math.log(like.axis_ratio) * ellipse
+    strain = stretch * math.cos(2 * like.angle), stretch * math.sin(2 * like.angle)
+    rough = _fit(frame, None, _State(center, strain, rings[:, 0], rings[:, 1]), ellipse, final=False)
+    astray = frame.shade.any() and math.dist(rough.state.center, center) > _ASTRAY * levels.size
+    if astray or rough.gain > _STILL or not _prune(rough).all():
+        raise RingNotFoundError("the rings are not where they were")
+    frame, block = levels.resolve(frame, rings[:, 1].min())
+    scale = factor / block
+    solution, outcome = _settle(frame, None, rough.state.scaled(scale), rings * (scale, scale, 1, 1), ellipse)
+    if (solution is None or len(outcome) < len(rings) or solution.gain > _SETTLED
+            or solution.chi2 > _UNEVEN * max(like.chi2, 1.0) or _told(outcome) < _SPOILT * _told(rings) or _doubt(solution)):
+        raise RingNotFoundError("the rings are not as clear as they were")
+    return _result(solution, block, radius)
+
+
+def _tries(levels, start, ellipse, every):
     """The frame, and what `_try` makes of it from a start; once more from what it found, if the shadows may be false.
 
     About a place that is off the centre gaps beside narrow rings look dark.
     """
     here = np.array(start)
     for _ in range(2):
-        frame = _Frame(middle, hidden, search.stop(*here, size=factor * size), size)
-        solution, *more = _try(frame, (here + 0.5) * size - 0.5, ellipse, every)
+        frame, center = levels.look(here)
+        solution, *more = _try(frame, center, ellipse, every)
         yield frame, solution, *more
-        before, here = here, (solution.state.center + 0.5) / size - 0.5
+        before, here = here, (solution.state.center + 0.5) / levels.size - 0.5
         if not frame.shade.any() or math.dist(before, here) < _ASTRAY:
             return
 
@@ -659,19 +736,6 @@ def _settle_clearest(frame, radial, state, factor, rings, ellipse):
     raise RingNotFoundError(f"no ring found: {why}")
 
 
-def _resolve(image, bad, frame, factor, block):
-    """The frame for the last fit, in blocks of `block` pixels; `frame` is the middle-sized one, in blocks of `factor`."""
-    if block == factor:
-        return frame
-    size = frame.size * factor // block
-    if block == 1:
-        return _Frame(image, bad, frame.shade, size)
-    from ._ringsearch import block_means
-
-    means, share = block_means(image, bad, block)
-    return _Frame(means, kernel_mask(share < 1), frame.shade, size)
-
-
 def _doubt(solution):
     """Why a fit does not rest on rings that are beyond doubt, or ""."""
     sure, even = solution.sure, solution.even
@@ -750,7 +814,7 @@ def _result(solution, factor, radius):
         a_err=math.sqrt(max(scale * a_var, 0.0)), b_err=math.sqrt(max(scale * b_var, 0.0)),
         cxy_err=scale * float(variance[0, 1]),
         coverage=float((weights > 0.3).mean()), n_rings=n, chi2=solution.chi2,
-        converged=bool(solution.gain < 1e-2),
+        converged=bool(solution.gain < _SETTLED),
         rings=tuple(Ring(float(state.radii[k]), math.sqrt(scale * variance[4 + k, 4 + k]), float(state.widths[k]),
                          float(heights[k]), float(errors[k])) for k in range(n)),
         sectors=tuple(float(v) for v in weights))

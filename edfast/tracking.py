@@ -255,7 +255,7 @@ def _bad_pixels(frame, mask, center):
 
     bad = kernel_mask(mask)
     bad = _ringsearch.without_dead_pixels(frame, bad)
-    size, means, share = _ringsearch.blocks(frame, bad, _ringsearch._COARSE)
+    size, means, share = _ringsearch.blocks(frame, bad, _ringsearch.COARSE)
     search = _ringsearch.Search(means, share)
     shade = search.stop(*((v + 0.5) / size - 0.5 for v in center), size=size)
     broken = None if frame.dtype.kind != "f" else ~np.isfinite(frame)

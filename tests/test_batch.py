@@ -103,6 +103,30 @@ def test_quality_of_rings(folder, plain, tmp_path):
     assert 0 < row["quality"] <= 1
 
 
+def test_rings_of_one_file_serve_for_those_after_it(folder, plain, monkeypatch):
+    """Of the first of three that has some; the results are the same whoever finds them, and whatever is left to be done."""
+    monkeypatch.setattr(batch, "_SERIES", 5)
+    write_dm4(folder / "image_0.dm4", np.ones(SHAPE, np.float32))
+    (folder / "image_1.dm4").write_bytes(b"none")
+    expected, one = {}, batch.recalibrate_one
+
+    def noted(path, output, job):
+        expected[Path(path).name] = job.like
+        return one(path, output, job)
+
+    monkeypatch.setattr(batch, "recalibrate_one", noted)
+    found = list(run(folder, method="ring").rows())
+    assert [row["status"] for row in found] == ["failed", "failed"] + ["ok"] * 6
+    assert [expected[name].cx for name in names(8)] == pytest.approx([39] * 5 + [40.5] * 3, abs=0.1)
+    run(folder, "image_[0-5].dm4", method="ring", jobs=1)
+    (folder / "out" / "image_5.poni").unlink()
+    for row, other in zip(found, run(folder, method="ring", resume=True).rows(), strict=True):
+        for name in ("cx", "cy", "cx_err"):
+            np.testing.assert_equal(row[name], other[name])
+    run(folder)
+    assert not any(expected.values())
+
+
 # --- what is done again -----------------------------------------------------------------------------------------------
 
 

@@ -89,6 +89,55 @@ def test_with_a_guess_the_centre_is_the_same(name):
     assert fit.radius == pytest.approx(truth.radii[1], abs=0.3)
 
 
+@pytest.mark.parametrize("name", [
+    "plain", "faint", "one ring", "overlapping rings", "wide rings", "narrow rings", "ellipse", "stop", "texture", "spots",
+    "cut by the frame", "large", "large and narrow", "everything"])
+def test_the_rings_of_another_image_need_no_search(name, monkeypatch):
+    look, bound = SCENES[name]
+    before = fit_ring(simulate(1, **look)[0])
+    cx, cy = look.get("center", BASE["center"])
+    image, truth = simulate(2, **look | {"center": (cx + 1.7, cy - 0.8)})
+    monkeypatch.delattr(rings, "_try")
+    fit = fit_ring(image, like=before)
+    assert_right(fit, truth.center, bound)
+    assert fit.n_rings == before.n_rings
+
+
+def test_one_circle_of_another_image(monkeypatch):
+    before = fit_ring(simulate(1)[0])
+    monkeypatch.delattr(rings, "_try")
+    fit = fit_ring(simulate(2)[0], like=before, max_rings=1, radius=91, ellipse=False)
+    assert fit.n_rings == fit.axis_ratio == 1
+    assert fit.radius == pytest.approx(90, abs=0.3)
+    far = simulate(2, center=(130.4, 150.2))[0]
+    assert fit_ring(far, like=before, center=(132, 149)).center == pytest.approx((130.4, 150.2), abs=0.03)
+
+
+@pytest.mark.parametrize("other", [
+    {"radii": [70.0, 130.0]}, {"radii": [55.0, 75.0]}, {"center": (90.3, 150.2)}, {"shape": (900, 1100), "center": (531, 468)},
+    {"center": (-30.0, 120.0), "radii": [100, 140]}])
+def test_other_rings_change_nothing(other):
+    image, _ = simulate(5)
+    assert fit_ring(image, like=fit_ring(simulate(6, **other)[0])) == fit_ring(image)
+
+
+def test_a_stop_that_moved_is_left_out():
+    look = SCENES["large stop"][0] | {"beamstop": BeamStop(40, direction=0.5, width=30)}
+    before = fit_ring(simulate(1, **SCENES["large stop"][0])[0])
+    image, truth = simulate(2, **look)
+    fit = fit_ring(image, like=before)
+    assert_right(fit, truth.center, 0.05)
+    assert fit.coverage < 1
+
+
+def test_rings_that_are_no_longer_there_are_not_found():
+    before = fit_ring(simulate(1)[0])
+    for seed in range(20):
+        noise, _ = simulate(seed, amplitudes=0.0)
+        with pytest.raises(RingNotFoundError):
+            fit_ring(noise, like=before)
+
+
 @pytest.mark.parametrize("look", [
     {}, {"radii": [70.0], "amplitudes": 100}, {"beamstop": BeamStop(20)}, {"ratio": 1.03, "angle": 0.4},
     {"center": (100.5, 140.0)}, {"widths": 4.0}, {"background_decay": 70.0, "background": 150.0}, {"texture": 0.3}])
@@ -531,7 +580,8 @@ def test_everything_masked():
     ({"radius": math.inf}, ValueError, "radius"),
     ({"radius": "30"}, TypeError, "radius must be a number, not '30'"),
     ({"max_rings": 0}, ValueError, "max_rings must be a whole number of at least 1, not 0"),
-    ({"max_rings": 1.5}, ValueError, "max_rings")])
+    ({"max_rings": 1.5}, ValueError, "max_rings"),
+    ({"like": (163.27, 121.64)}, TypeError, "like must be a RingFit, not tuple")])
 def test_bad_options(options, error, message):
     image, _ = simulate()
     with pytest.raises(error, match=message) as caught:

@@ -38,20 +38,23 @@ class Fit:
 
 
 class RingFit:
-    """fit_ring by size, without and with a guess."""
+    """fit_ring by size, without and with a guess or the fit of another image."""
 
     params = (256, 2048, 4096)
     param_names = ("size",)
 
     def setup(self, size):
         self.image = ring_image(size, stop=True)
-        self.center = edfast.fit_ring(self.image).center
+        self.fit = edfast.fit_ring(self.image)
 
     def time_fit_ring(self, size):
         edfast.fit_ring(self.image)
 
     def time_fit_ring_with_guess(self, size):
-        edfast.fit_ring(self.image, center=self.center)
+        edfast.fit_ring(self.image, center=self.fit.center)
+
+    def time_fit_ring_like_another(self, size):
+        edfast.fit_ring(self.image, like=self.fit)
 
     def peakmem_fit_ring(self, size):
         edfast.fit_ring(self.image)
