@@ -423,10 +423,9 @@ def test_sixteen_threads_get_what_one_gets(tmp_path):
 CHILD = """
 import sys, edfast
 from edfast.geometry import beam_center, from_integrator
-options = {"convention": "pyfai"}
-for ai in (edfast.recalibrate_with_beamstop(sys.argv[1], sys.argv[2], output_ponifile=sys.argv[3], **options),
-           edfast.recalibrate_no_beamstop(sys.argv[1], sys.argv[2], method="centroid", **options)):
-    print(repr(beam_center(from_integrator(ai))))
+image, poni, output = sys.argv[1:]
+ai = edfast.recalibrate_no_beamstop(image, poni, output_ponifile=output, method="centroid", convention="pyfai")
+print(beam_center(from_integrator(ai)))
 """
 
 
@@ -436,10 +435,8 @@ def test_processes_that_start_together_on_a_cold_cache(files, tmp_path):
     children = [subprocess.Popen([sys.executable, "-c", CHILD, image, poni, output], env=environment, text=True,
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
     answers = [child.communicate(timeout=300) for child in children]
-    expected = [beam_center(from_integrator(ai)) for ai in (
-        recalibrate_with_beamstop(image, poni, convention="pyfai"),
-        recalibrate_no_beamstop(image, poni, method="centroid", convention="pyfai"))]
-    assert [out.splitlines() for out, _ in answers] == [[repr(center) for center in expected]] * 3, answers[0][1]
+    expected = beam_center(from_integrator(recalibrate_no_beamstop(image, poni, method="centroid", convention="pyfai")))
+    assert [out for out, _ in answers] == [f"{expected}\n"] * 3, answers[0][1]
     assert [child.returncode for child in children] == [0, 0, 0]
     assert list((tmp_path / "cache").rglob("*.nbc"))
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["cal.poni", "image.dm4", "new.poni"]
