@@ -145,7 +145,7 @@ class Search:
         # So far must be averaged that a shadow is told from the noise; the second time from the dark level itself.
         for _ in range(2):
             self._typical = max(middle - self.dark, 1e-3 * self._noise)
-            self._reach = int(np.clip(np.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0, 3))
+            self._reach = min(max(math.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0), 3)
             self.dark = coarse.quantile(_smooth(means, self.usable, min(self._reach, 2)), self.usable, 0.01)
 
     def shadows(self):

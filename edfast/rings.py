@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import math
 from functools import cached_property
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -95,8 +96,8 @@ class _State:
 
     def near(self, other, part=0.25):
         """Whether no ring has moved so far, in its widths, that pixels stand in the wrong cells."""
-        move = np.abs(self.center - other.center).max() + np.abs(self.strain - other.strain).max() * self.radii.max()
-        return move < part * self.widths.min()
+        (dx, dy), (e1, e2) = (self.center - other.center).tolist(), (self.strain - other.strain).tolist()
+        return max(abs(dx), abs(dy)) + max(abs(e1), abs(e2)) * self.radii.max() < part * self.widths.min()
 
     def about(self, other):
         """Shift and strain relative to another state, in the plane in which that one's strain is undone."""
@@ -147,7 +148,7 @@ class _Solution:
     @cached_property
     def rings(self):
         """Rows of radius, width, height, significance."""
-        return np.stack([self.state.radii, self.state.widths, self.typical, self.sure], axis=1)
+        return np.array([self.state.radii, self.state.widths, self.typical, self.sure]).T.copy()
 
     @cached_property
     def chi2(self):
@@ -191,7 +192,7 @@ def _fit(frame, radial, state, ellipse, final=True):
         polar.rebin(radial.table, first, lo, step, table)
     s11, s12, s22 = polar.stretch(*origin.strain)
     angles = polar.sector_angles(n_sectors, s11, s12)
-    n, groups, most = len(state.radii), len(lo), int(np.diff(ring_first).max())
+    n, groups, most = len(state.radii), len(lo), int((ring_first[1:] - ring_first[:-1]).max())
     size, m = 4 + 3 * n + int((degrees + 1).sum()), 4 * most + 3 + int(degrees.max())
     spans = np.ones(groups)
     signal, noise = np.zeros((groups, most + 1 + int(degrees.max()), n_sectors)), np.zeros(4)
@@ -340,7 +341,7 @@ def _settle(frame, radial, state, rings, ellipse):
 
 def _told(rings):
     """How much all of the rings tell together."""
-    return float(np.sum(rings[:, 3] ** 2))
+    return float(rings[:, 3] @ rings[:, 3])
 
 
 def _spoilt(before, after):
@@ -373,7 +374,7 @@ def _split(frame, solution, rings, ellipse, radial):
     if len(rings) == 1:
         wide = _misfit(radial, rings[0]) > _SMOOTH
     else:
-        wide = rings[k, 1] > _WIDE * np.median(np.delete(rings[:, 1], k))
+        wide = rings[k, 1] > _WIDE * median(width for i, width in enumerate(rings[:, 1].tolist()) if i != k)
     if not (wide or solution.chi2 > _CALM):
         return solution, rings
     halves = _halves(rings[k])

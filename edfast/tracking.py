@@ -461,7 +461,7 @@ class CenterTracker:
         self._waited = 0
         try:
             fit = fit_ring(frame, mask=self._mask, center=self._last and self._last[:2], radius=self._radius,
-                           ellipse=self._ellipse)
+                           ellipse=self._ellipse, like=self._fit)
         except RingNotFoundError:
             self._failed, self._sample = self._failed + 1, _sample(frame)
             return None
