@@ -1,8 +1,8 @@
 """The ledger of a batch: one row for each file, in an SQLite file that a kill at any moment leaves whole.
 
 While a run writes, it holds SQLite's own exclusive lock, which ends with the process however that ends; the journal is a
-write-ahead log, which needs no shared memory under that lock and so works on network shares too. A row is committed as soon as
-its file is done, so that a kill loses none; a power cut may lose the last rows, but never the order of things.
+write-ahead log, which needs no shared memory under that lock and so works on network shares too. A row is committed, and on
+the disk, as soon as its file is done: neither a kill nor a power cut loses one.
 """
 
 import contextlib
@@ -239,7 +239,7 @@ def writing(folder):
                 connection.execute(f"PRAGMA application_id = {APPLICATION}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = FULL")
         try:
             yield connection
         finally:

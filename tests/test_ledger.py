@@ -182,6 +182,7 @@ def test_whatever_the_disk_has_of_the_journal_is_a_ledger(tmp_path):
             _ledger.enlist(connection, enumerate(paths), run, ".poni")
         for i, (number, *_) in enumerate(list(_ledger.listed(connection, run))):
             _ledger.record(connection, run, {number: {"status": "ok", "cx": float(i)}})
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: a commit waits for the disk
         journal = (tmp_path / f"{_ledger.LEDGER_NAME}-wal").read_bytes()
         main = (tmp_path / _ledger.LEDGER_NAME).read_bytes()
     assert len(journal) > 40 * 4096
