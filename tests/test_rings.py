@@ -130,6 +130,16 @@ def test_a_stop_that_moved_is_left_out():
     assert fit.coverage < 1
 
 
+@pytest.mark.parametrize("shift", [9, 12.5, 14])
+def test_shadows_about_a_place_that_is_off_do_not_last(shift):
+    """From so far away the quick look finds no more than the neighbourhood; a ring in false shadows was 3 errors off."""
+    look = {"shape": (512, 512), "radii": [125], "widths": 6.25, "amplitudes": 1600, "background": 320}
+    before = fit_ring(simulate(0, center=(250.1, 260.1), **look)[0])
+    image, _ = simulate(7, center=(250.1 + shift, 260.1 - shift / 2), **look)
+    fit, without = fit_ring(image, like=before), fit_ring(image)
+    assert math.dist(fit.center, without.center) < 0.3 * without.center_err
+
+
 def test_rings_that_are_no_longer_there_are_not_found():
     before = fit_ring(simulate(1)[0])
     for seed in range(20):
