@@ -64,11 +64,46 @@ def test_texture_is_no_spot(texture):
     np.testing.assert_array_equal(shifts, 0)
 
 
-def test_a_spot_in_a_texture():
-    heights, places = sectors_of(4.0, [(1.0, 4.0)], lambda angle: 1 + 0.4 * np.cos(3 * angle))
+@pytest.mark.parametrize("spots_", [[(1.0, 4.0)], [(1.0, 4.0), (2.2, 0.8)], [(1.0, 1.5), (1.9, 3.0), (4.1, 2.0), (5.9, 6.0)]])
+def test_spots_in_a_texture(spots_):
+    """The smooth texture, which rises and falls as much as some of the spots, is not taken for a row of them."""
+    heights, places = sectors_of(4.0, spots_, lambda angle: 1 + 0.5 * np.cos(3 * angle) + 0.3 * np.sin(angle))
     shifts = np.empty(LANES)
     spots.shift_by_spots(heights, NOISE, SEEN, RADIUS, 4.0, shifts)
-    assert np.abs(shifts - places).max() < 0.5 * np.abs(places).max()
+    assert np.abs(shifts - places).max() < 0.2 * np.abs(places).max()
+    seen = (ANGLES < 2.8) | (ANGLES > 3.6)
+    hidden = np.empty(LANES)
+    spots.shift_by_spots(np.where(seen, heights, -3.0), np.where(seen, NOISE, np.inf), seen, RADIUS, 4.0, hidden)
+    assert (hidden[~seen] == 0).all()
+    assert np.abs(hidden - places)[seen].max() < 0.2 * np.abs(places).max()
+
+
+@pytest.mark.parametrize("seed", [1, 3, 5])
+def test_a_crowd_of_spots(seed):
+    """What lies between spots that overlap all round is not known: what exceeds the fainter sectors is taken for spots."""
+    rng, shifts = np.random.default_rng(seed), np.empty(LANES)
+    crowd = list(zip(rng.uniform(0, 2 * np.pi, 14), 3 * rng.exponential(1, 14), strict=True))
+    heights, places = sectors_of(5.0, crowd, lambda angle: 1 + 0.3 * np.cos(3 * angle))
+    spots.shift_by_spots(heights, NOISE, SEEN, RADIUS, 5.0, shifts)
+    assert np.std(shifts - places) < 0.5 * np.std(places)
+
+
+def test_the_height_of_a_spot_on_a_parabola():
+    i, rng = np.arange(-6, 7), np.random.default_rng(0)
+    shape = np.exp(-0.5 * ((i - 0.3) / 1.4) ** 2)
+    values, rest, weights = rng.normal(size=13), np.empty(13), np.empty(13)
+    parabola = np.stack([i ** 0, i, i ** 2], axis=1)
+    spots.off_parabola(values, rest)
+    np.testing.assert_allclose(rest, values - parabola @ np.linalg.lstsq(parabola, values)[0], atol=1e-12)
+    spots.matched(shape, weights)
+    fit = np.linalg.lstsq(np.column_stack([shape, parabola]), values)[0]
+    assert weights @ values == pytest.approx(fit[0])
+
+
+def test_gaps_are_filled_around_the_circle():
+    values, seen = np.arange(8.0), np.array([False, True, True, False, False, True, False, False])
+    spots.fill_gaps(values, seen)
+    np.testing.assert_allclose(values, [2, 1, 2, 3, 4, 5, 4, 3])
 
 
 def test_noise_is_no_spot():
