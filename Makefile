@@ -34,9 +34,8 @@ test: .venv/.test  ## The whole test suite
 test-interpreted: .venv/.test  ## Kernels as plain Python, on small input
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests -m small -W "ignore:overflow encountered" -W "ignore:invalid value encountered"
 
-# All kernels are compiled for it once more, not for each dtype.
 test-boundscheck: .venv/.test  ## Kernels with every index checked, on small input
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q tests -m small -k "not dtypes" -n auto --dist worksteal
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q tests -m small -n auto --dist worksteal
 
 lint: .venv/.dev  ## Style
 	$(BIN)/ruff check .

@@ -425,7 +425,8 @@ import sys, edfast
 from edfast.geometry import beam_center, from_integrator
 image, poni, output = sys.argv[1:]
 ai = edfast.recalibrate_no_beamstop(image, poni, output_ponifile=output, method="centroid", convention="pyfai")
-print(beam_center(from_integrator(ai)))
+fit = edfast.fit_ellipse_to_ring(edfast.load_data(image, verbose=False)[1])
+print(beam_center(from_integrator(ai)), tuple(fit))
 """
 
 
@@ -436,7 +437,8 @@ def test_processes_that_start_together_on_a_cold_cache(files, tmp_path):
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
     answers = [child.communicate(timeout=300) for child in children]
     expected = beam_center(from_integrator(recalibrate_no_beamstop(image, poni, method="centroid", convention="pyfai")))
-    assert [out for out, _ in answers] == [f"{expected}\n"] * 3, answers[0][1]
+    fit = edfast.fit_ellipse_to_ring(edfast.load_data(image, verbose=False)[1])
+    assert [out for out, _ in answers] == [f"{expected} {tuple(fit)}\n"] * 3, answers[0][1]
     assert [child.returncode for child in children] == [0, 0, 0]
     assert list((tmp_path / "cache").rglob("*.nbc"))
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["cal.poni", "image.dm4", "new.poni"]
