@@ -36,7 +36,7 @@ _FOUND = 4.0        # squared, that a further ring adds to this by having been l
 _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors, and
-_ALL_ROUND = 0.25   # if chi2 is above this: below it the cells miss the model in the same way all round, which spots do not
+_ALL_ROUND = 0.35   # if chi2 is above this: below it the cells miss the model in the same way all round, which spots do not
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
 _STANDING = 0.14, 1.0   # and of those that were
 _FIRM = 30.0        # standard errors from where on a ring that agrees with one that stands need not stand itself
@@ -74,9 +74,10 @@ _WIDE = 1.3         # times the width of the others from where on a ring may be 
 _SMOOTH = 0.02      # share of its height by which the profile of a ring that is no two departs from a Gaussian at most
 _PARTED = 0.3, 0.03     # shares of what all rings told, and of what a ring told, that must be told with two in its place, and
                         # by these: halves of one ring tell next to nothing
+_LOPSIDED = 0.4     # how far the steeper flank of a ring reaches to its half height, in the length of the other one, at least
 _ASTRAY = 0.75      # blocks that a start may have been off its place before its shadows are looked for once more
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
-_SECOND = 2         # of them that get a second chance
+_SECOND = 2         # of them that get further chances
 _WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
 
 
@@ -300,7 +301,7 @@ def _prune(solution):
     """Which rings to keep: significant, present around the azimuth, of sensible width, and no two the same."""
     state, sure = solution.state, solution.sure
     keep = (sure > 2.5) & (solution.typical > 0) & (solution.even > 0.25)
-    keep &= (state.widths > 0.3) & (state.widths < 0.25 * state.radii) & (state.radii > 3)
+    keep &= (state.widths > 0.3) & (state.widths < 0.4 * state.radii) & (state.radii > 3)
     for k in range(1, len(keep)):
         if state.radii[k] - state.radii[k - 1] < _MERGED * (state.widths[k] + state.widths[k - 1]):
             keep[k if sure[k] < sure[k - 1] else k - 1] = False
@@ -390,7 +391,7 @@ def _split(frame, solution, rings, ellipse, radial):
     return (parted, outcome) if stand[both].all() else (solution, rings)
 
 
-def _try(frame, center, ellipse, every):
+def _try(frame, center, ellipse, every=False):
     """Fit the middle-sized image from a rough centre: (solution, rings that stand, other bumps, profile).
 
     Where there are no rings: (None, why not, bumps, profile). With `every`, all bumps of the first profile are fitted,
@@ -438,6 +439,52 @@ def _try(frame, center, ellipse, every):
     if len(rings) < 1 + every:
         return None, _EDGE, bumps, radial
     return best, rings, bumps[~_touch(bumps, rings, _MERGED).any(axis=1)], radial
+
+
+def _try_every(frame, center, ellipse):
+    """As `_try`, where nothing that looks like rings agrees on a centre: all bumps of the first profile are fitted."""
+    return _try(frame, center, ellipse, every=True)
+
+
+def _try_highest(frame, center, ellipse):
+    """As `_try`, where no set of Gaussians stands by itself: the highest bump, if the profile falls to both sides of it.
+
+    A lopsided or flat ring falls into several Gaussians, none of which need look like a ring.
+    """
+    state, none = _State(center, (0, 0), [], []), np.empty((0, 4))
+    radial = None
+    for _ in range(2):
+        radial = _sharp(frame, state, radial)
+        bumps = _look_for_rings(radial, none)
+        bumps = bumps[bumps[:, 3] > _CHANCE]
+        if len(bumps) == 0:
+            return None, "no ring stands out of the radial profile", bumps, radial
+        highest = bumps[:, 2].argmax()
+        solution, rings = _settle(frame, radial, state, bumps[highest:highest + 1], ellipse)
+        if solution is None:
+            return None, rings, bumps, radial
+        state = solution.state
+    radial = _sharp(frame, state, radial)
+    if not _falls(radial, rings[0]):
+        return None, _EDGE, bumps, radial
+    return solution, rings, bumps[~_touch(bumps, rings, _TOUCHING).any(axis=1)], radial
+
+
+def _falls(radial, ring):
+    """Whether the profile falls to both sides of a ring beyond doubt, and as steeply: at the rim of a stop it does not."""
+    mean, known, place = radial.mean, radial.error < np.inf, np.arange(len(radial.mean)) + 0.5 - ring[0]
+    crest = known & (np.abs(place) < max(0.5 * ring[1], 1.0))
+    sides = known & ~crest & (place < 0), known & ~crest & (place > 0) & (place < _REACH * ring[1])
+    if not all(bins.any() for bins in (crest, *sides)):
+        return False
+    lows = [np.argmin(np.where(side, mean, np.inf)) for side in sides]
+    depths = mean[crest].mean() - mean[lows]
+    if (depths < 0.5 * ring[2]).any() or (depths < _SURE * radial.error[lows]).any():
+        return False
+    top = np.argmax(np.where(crest, mean, -np.inf))
+    low = np.flatnonzero(known & (mean < mean[top] - 0.5 * depths.min())) - top
+    flanks = -low[low < 0].max(), low[low > 0].min()
+    return min(flanks) > _LOPSIDED * max(flanks)
 
 
 def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None, like=None):
@@ -513,34 +560,57 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
     starts = levels.search.centers()
     if center is not None:
         starts = itertools.chain([levels.search.near(*levels.place(center))], starts)
-    best: tuple = (0.0, None, None, None, None, None)
-    reason = "nothing in the image is symmetric about a centre"
-    for start, every in _attempts(starts):
-        if every and best[1] is not None:
-            break
-        for frame, solution, outcome, bumps, radial in _tries(levels, start, ellipse, every):
+    tried, found, reason = [], None, "nothing in the image is symmetric about a centre"
+    for attempt in _try, _try_every, _try_highest:
+        if found and attempt is _try_every:
+            continue
+        places = _noted(itertools.islice(starts, _TRIALS), tried) if attempt is _try else tried[:_SECOND]
+        found, why = _best(levels, places, attempt, ellipse)
+        if found is not None:
+            try:
+                return _last_fit(levels, *found, radius, ellipse, max_rings)
+            except RingNotFoundError as error:
+                why = str(error)
+        reason = why or reason
+    raise RingNotFoundError(f"no ring found: {reason}")
+
+
+def _noted(starts, tried):
+    """The starts, as they are asked for; those that were stay in `tried`."""
+    for start in starts:
+        tried.append(start)
+        yield start
+
+
+def _best(levels, starts, attempt, ellipse):
+    """What an attempt finds at the best of some starts: (frame, solution, rings, other bumps, profile) or None; why not."""
+    most, best, reason = 0.0, None, ""
+    for start in starts:
+        for frame, solution, outcome, bumps, radial in _tries(levels, start, ellipse, attempt):
             if solution is None or (doubt := _doubt(solution)):
                 reason = outcome if solution is None else doubt
                 break
             quality = _told(outcome) / max(solution.chi2, 1.0)
-            if quality > best[0]:
-                best = quality, solution, outcome, bumps, radial, frame
-        if best[1] is not None and best[0] > _CLEAR * max(best[1].chi2 / _CALM, 1.0) ** 4:
+            if quality > most:
+                most, best = quality, (frame, solution, outcome, bumps, radial)
+        if best and most > _CLEAR * max(best[1].chi2 / _CALM, 1.0) ** 4:
             break
-    _, solution, outcome, bumps, radial, frame = best
-    if solution is None:
-        raise RingNotFoundError(f"no ring found: {reason}")
+    return best, reason
+
+
+def _last_fit(levels, frame, solution, outcome, bumps, radial, radius, ellipse, max_rings):
+    """The `RingFit` of what was found on the middle-sized image, from as many of the pixels as tell something."""
     factor = levels.factor
     rings = _choose(outcome, radius and radius / factor, max_rings)
     frame, block = levels.resolve(frame, solution.state.widths.min())
     solution = _settle_clearest(frame, radial, solution.state, factor / block, rings, ellipse)
     if doubt := _doubt(solution):
-        raise RingNotFoundError(f"no ring found: {doubt}")
+        raise RingNotFoundError(doubt)
     left = bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < 2 * outcome[:, 1].max())] if max_rings is None else bumps[:0]
     solution = _joined(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse)
     frame, solution = _reshaded(frame, solution, ellipse)
     solution = _without_one(frame, solution, ellipse)
-    return _result(solution, block, radius)
+    return _result(solution, block, radius, ellipse)
 
 
 class _Levels(NamedTuple):
@@ -613,18 +683,18 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     if (solution is None or len(outcome) < len(rings) or solution.gain > _SETTLED
             or solution.chi2 > _UNEVEN * max(like.chi2, 1.0) or _told(outcome) < _SPOILT * _told(rings) or _doubt(solution)):
         raise RingNotFoundError("the rings are not as clear as they were")
-    return _result(solution, block, radius)
+    return _result(solution, block, radius, ellipse)
 
 
-def _tries(levels, start, ellipse, every):
-    """The frame, and what `_try` makes of it from a start; once more from what it found, if the shadows may be false.
+def _tries(levels, start, ellipse, attempt):
+    """The frame, and what `attempt` makes of it from a start; once more from what it found, if the shadows may be false.
 
     About a place that is off the centre gaps beside narrow rings look dark.
     """
     here = np.array(start)
     for _ in range(2):
         frame, center = levels.look(here)
-        solution, *more = _try(frame, center, ellipse, every)
+        solution, *more = attempt(frame, center, ellipse)
         yield frame, solution, *more
         before, here = here, (solution.state.center + 0.5) / levels.size - 0.5
         if not frame.shade.any() or math.dist(before, here) < _ASTRAY:
@@ -686,16 +756,6 @@ def _better(other, solution):
     return worth > _WORTH * before and not _doubt(other)
 
 
-def _attempts(starts):
-    """(start, whether to fit every bump of its profile): all starts as usual, then, if need be, the best ones once more."""
-    first = []
-    for start in itertools.islice(starts, _TRIALS):
-        first.append(start)
-        yield start, False
-    for start in first[:_SECOND]:
-        yield start, True
-
-
 def _choose(rings, radius, most):
     """The `most` rings that are nearest to `radius`, or the surest; all without a number. The surest come first.
 
@@ -734,7 +794,7 @@ def _settle_clearest(frame, radial, state, factor, rings, ellipse):
             return solution
         rings, why = left[standing], _EDGE
         number = len(rings)
-    raise RingNotFoundError(f"no ring found: {why}")
+    raise RingNotFoundError(why)
 
 
 def _doubt(solution):
@@ -788,15 +848,25 @@ def _seen(solution, by_group):
     return weights, there
 
 
-def _result(solution, factor, radius):
+def _scatter(solution, ellipse):
+    """Factor on all variances by which the sectors scatter more than chance allows, or less.
+
+    Less where the rings are no Gaussians: what all sectors miss alike has been taken for noise, and is none.
+    """
+    scores = solution.scores[solution.scores != 0]
+    free = max(scores.size - 2 - 2 * ellipse - len(solution.state.radii), 1)
+    ratio, chance = np.minimum(scores ** 2, 16.0).sum() / free, math.sqrt(2 / free)
+    return float(ratio / min(max(ratio, 1 / (1 + 2 * chance)), 1 + 1.5 * chance))
+
+
+def _result(solution, factor, radius, ellipse):
     """The `RingFit` of a solution in blocks of `factor` pixels."""
     state, variance = solution.state.scaled(factor), solution.covariance.copy()
     heights, errors, n = solution.heights, solution.height_errors, len(state.radii)
     for lengths in (slice(0, 2), slice(4, 4 + n)):
         variance[lengths] *= factor
         variance[:, lengths] *= factor
-    # Sectors that scatter more than chance allows make all errors larger.
-    scale = max(1.0, solution.chi2 / (1 + 1.5 * math.sqrt(2 / solution.scores.size)))
+    scale = _scatter(solution, ellipse)
     reference = int(np.argmax(heights / errors) if radius is None else np.argmin(np.abs(state.radii - radius)))
     size = math.hypot(*state.strain)
     grow = math.exp(size)

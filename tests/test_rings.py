@@ -424,6 +424,49 @@ def test_two_rings_that_look_like_one(seed):
     assert [ring.radius for ring in fit.rings] == pytest.approx([15.9, 19.1], abs=0.2)
 
 
+def with_profile(shape, seed, *, side=256, radius=70.0, width=6.0, counts=100.0):
+    """(image, centre): one ring whose profile over u, the distance from its radius in widths, is ``shape(u)``."""
+    rng = np.random.default_rng(seed)
+    cx, cy = side / 2 + rng.uniform(-20, 20, 2)
+    y, x = np.mgrid[:side, :side]
+    return rng.poisson(counts * (0.2 + shape((np.hypot(x - cx, y - cy) - radius) / width))).astype(np.float32), (cx, cy)
+
+
+PROFILES = {
+    "steep outside": lambda u: np.exp(-0.5 * (u / np.where(u < 0, 1.5, 0.7)) ** 2),
+    "steep inside": lambda u: np.exp(-0.5 * (u / np.where(u < 0, 0.7, 1.5)) ** 2),
+    "flat": lambda u: 1 / (1 + (u / 2.5) ** 8),
+    "three in one": lambda u: sum(np.exp(-0.5 * (u - shift) ** 2) for shift in (-2, 0, 2)),
+}
+
+
+@pytest.mark.parametrize("counts", [5, 2000])
+@pytest.mark.parametrize("name", PROFILES)
+def test_rings_of_any_profile_are_found(name, counts):
+    for seed in range(6):
+        image, center = with_profile(PROFILES[name], seed, counts=counts)
+        assert_right(fit_ring(image), center, 0.02 + 0.5 / math.sqrt(counts))
+
+
+def test_errors_are_right_where_no_ring_is_gaussian():
+    pulls = []
+    for seed in range(30):
+        image, center = with_profile(lambda u: 0.5 * np.exp(-0.5 * u * u) + 0.5 / (1 + (u / 1.18) ** 2), seed, counts=2000)
+        fit = fit_ring(image)
+        pulls += [(fit.cx - center[0]) / fit.cx_err, (fit.cy - center[1]) / fit.cy_err]
+    assert 0.7 < np.sqrt(np.mean(np.square(pulls))) < 1.25
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_rim_of_a_stop_before_a_broad_beam_is_no_ring(seed):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:128, :128]
+    image = 100 + 400 * np.exp(-np.hypot(x - 57, y - 74) ** 2 / (2 * 18 ** 2))
+    image[np.hypot(x - 56, y - 77) < 22] = 100
+    with pytest.raises(RingNotFoundError):
+        fit_ring(rng.poisson(image))
+
+
 @pytest.mark.parametrize("seed", [3, 4, 13])
 def test_a_start_off_its_place_makes_no_lasting_shadows(seed, monkeypatch):
     """About a wrong centre the gaps beside narrow rings look dark: a sixth of the image was left out, a ring torn in two."""
