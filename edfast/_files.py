@@ -3,6 +3,7 @@
 import contextlib
 import os
 import uuid
+from itertools import filterfalse
 from pathlib import Path
 
 
@@ -17,6 +18,19 @@ def check_output(path, name="output"):
                                  f"{name} {path} cannot be written: there is no folder {folder}")
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{name} {path} cannot be written: no permission to write in {folder}")
+
+
+def is_array(image):
+    """Whether `image` holds pixels, rather than the name of a file."""
+    return not isinstance(image, (str, bytes, os.PathLike))
+
+
+def check_not_input(output, *inputs, name="output"):
+    """Raise, before any work, if `output` cannot be written, or is one of the inputs; what is no name of a file is none."""
+    check_output(output, name)
+    for path in map(os.fsdecode, filterfalse(is_array, inputs)):
+        if Path(output).exists() and Path(path).exists() and Path(output).samefile(path):
+            raise ValueError(f"{name} {output} is the same file as the input {path}: inputs are never overwritten")
 
 
 def write_atomically(path, content, *, sync=False):

@@ -14,6 +14,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from ._files import check_not_input
+
 LEDGER_NAME = "recalibration.sqlite"
 APPLICATION, VERSION = 0x65646661, 1  # "edfa"
 
@@ -145,6 +147,7 @@ class Ledger:
         """Write the rows as a table, in the order of the input: pixels to a ten-thousandth, cells without a value empty."""
         from ._exports import write_csv
 
+        self.check_output(path)
         write_csv(self.rows(), path)
 
     def to_parquet(self, path):
@@ -154,13 +157,24 @@ class Ledger:
         """
         from ._exports import write_parquet
 
+        self.check_output(path)
         write_parquet(self.rows(), path, self._facts())
 
     def to_nexus(self, path):
         """Write the rows as a NeXus file (HDF5); silx and nexpy show the drift of the beam with its errors."""
         from ._exports import write_nexus
 
+        self.check_output(path)
         write_nexus(self.rows(), path, self._facts())
+
+    def check_output(self, path):
+        """Raise if a file at `path` cannot be written, or is the ledger or one of the files that it names."""
+        check_not_input(path, self.path, self.options.get("poni"), self.options.get("mask"))
+        if Path(path).exists():
+            # By their names first: to look for each of a million files takes minutes.
+            names = Path(path).name, Path(path).resolve().name
+            for row in self.rows():
+                check_not_input(path, *(row[key] for key in ("path", "poni") if row[key].endswith(names)))
 
     def _facts(self):
         return {"options": self.options, "versions": self.versions, "started": self.started, "finished": self.finished}
@@ -389,7 +403,9 @@ def _value(value):
 
 
 def _plain(path):
-    return Path(path).stem
+    """Name of the PONI file of an image, without its ending; not that of the image itself, should that be called .poni."""
+    path = Path(path)
+    return path.name if path.suffix.lower() == ".poni" else path.stem
 
 
 def _key(name):

@@ -377,12 +377,10 @@ def run(path, json_file, save, say, **options):
     import json
 
     from . import _settings
-    from ._files import check_output, write_atomically
+    from ._files import check_not_input, write_atomically
 
     if json_file not in (None, "-"):
-        check_output(json_file, "JSON file")
-        if path is not None and Path(json_file).exists() and Path(path).exists() and Path(json_file).samefile(path):
-            raise ValueError(f"JSON file {json_file} is the image itself: inputs are never overwritten")
+        check_not_input(json_file, path, name="JSON file")
     if save:
         _settings.load()    # a broken file is better known now
     found = bench(path, say=say, **options)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from ._files import check_output
+from ._files import is_array
 from ._ponifile import Poni, write_poni
 from ._validation import as_count, as_image, as_mask, as_number, choose, kernel_mask
 from .geometry import CONVENTIONS, beam_center, fit_binning, poni_with_center
@@ -166,19 +166,6 @@ def read_mask(path):
     if mask.ndim != 2:
         raise ValueError(f"mask {path} must be two-dimensional (rows, columns), not of shape {mask.shape}")
     return as_mask(mask, mask.shape)
-
-
-def is_array(image):
-    """Whether `image` holds pixels, rather than the name of a file."""
-    return not isinstance(image, (str, bytes, os.PathLike))
-
-
-def check_not_input(output, *inputs):
-    """Raise, before any work, if `output` cannot be written, or is one of the inputs."""
-    check_output(output)
-    for path in inputs:
-        if not is_array(path) and Path(output).exists() and Path(path).exists() and Path(output).samefile(path):
-            raise ValueError(f"output {output} is the same file as the input {path}: inputs are never overwritten")
 
 
 def _origin(image_path, result, options, source):

@@ -12,7 +12,8 @@ from itertools import count, islice
 from pathlib import Path
 
 from . import __version__
-from ._recalibrate import check_not_input, read_mask
+from ._files import check_not_input
+from ._recalibrate import read_mask
 from ._results import TrackResult
 from ._validation import as_number
 from ._watch import FolderWatch
@@ -219,7 +220,7 @@ def track(folder, ponifile, output=".", *, mask=None, radius=None, pattern="*", 
         raise NotADirectoryError(f"there is no folder {folder} to watch")
     radius = None if radius is None else as_number(radius, "radius", above=0, unit="of pixels")
     watch = FolderWatch(folder, pattern, existing=existing, settle=settle, skip=skip)
-    check_not_input(output / NEWEST, ponifile, *[mask] * (mask is not None))
+    check_not_input(output / NEWEST, ponifile, mask)
     page = None
 
     def tell(text):

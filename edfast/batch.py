@@ -28,10 +28,10 @@ import numpy as np
 
 from . import _ledger
 from ._exports import write_csv, writer_for
-from ._files import check_output, write_atomically
+from ._files import check_not_input, is_array, write_atomically
 from ._ledger import Ledger, LedgerError
 from ._memory import recycled, release
-from ._recalibrate import Options, find_center, is_array, read_image, read_mask, recalibrate_file, write_recalibration
+from ._recalibrate import Options, find_center, read_image, read_mask, recalibrate_file, write_recalibration
 from ._results import RingFit
 from ._settings import default_jobs, load
 from ._validation import as_count, as_mask
@@ -40,6 +40,7 @@ from .geometry import Poni, read_poni
 __all__ = ["BatchError", "Ledger", "LedgerError", "recalibrate_batch"]
 
 CSV_NAME, PICTURE_NAME, REPORT_NAME = "recalibration.csv", "drift.png", "report.html"
+_NAMES = (_ledger.LEDGER_NAME, CSV_NAME, PICTURE_NAME, REPORT_NAME)
 _WRITERS = 2        # threads that write, and wait for the disk, while the others read and fit
 _IN_FLIGHT = 32     # tasks of an executor that does not say how many workers it has
 _ROOM = 1 << 20      # bytes; with less the disk is full
@@ -162,7 +163,7 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
     job = _job(ponifile, options, Path(os.fsdecode(output)).absolute(), frame, mask, serial=not own or jobs > 1)
     said = _resolved(job, mask) | {"smooth": bool(smooth), "jobs": tasks, "block": block, "output": os.fsdecode(output),
                                    "executor": "threads" if own else type(executor).__name__}
-    folder = make_folder(output)
+    folder = make_folder(output, ponifile, mask)
     with _ledger.writing(folder) as ledger:
         run = _begin(ledger, files, job, said, resume, overwrite)
         _remove_leftovers(folder)
@@ -198,9 +199,7 @@ def export_ledger(ledger, files):
     """Write the rows of a `Ledger` to each of the files, in the format that the ending of its name says."""
     writers = [(getattr(ledger, writer_for(file)), file) for file in files]
     for file in files:
-        check_output(file)
-        if Path(file).exists() and Path(file).samefile(ledger.path):
-            raise ValueError(f"{file} is the ledger itself: give another name")
+        ledger.check_output(file)
     for write, file in writers:
         write(file)
 
@@ -255,16 +254,16 @@ def _versions():
             "sqlite": sqlite3.sqlite_version} | {name: version(name) for name in ("numpy", "numba", "scipy")}
 
 
-def make_folder(folder):
-    """The folder, made and known to take files, before any work."""
+def make_folder(folder, *inputs):
+    """The folder, made and known to take files, none of which is one of the inputs, before any work."""
     folder = Path(os.fsdecode(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = "is a file" if folder.is_file() else f"cannot be made ({error.strerror})"
         raise type(error)(f"output folder {folder} {reason}: give another one with -o (output)") from None
-    for name in (_ledger.LEDGER_NAME, CSV_NAME, PICTURE_NAME, REPORT_NAME):
-        check_output(folder / name)
+    for name in _NAMES:
+        check_not_input(folder / name, *inputs)
     return folder
 
 
@@ -280,8 +279,16 @@ def _begin(ledger, files, job, said, resume, overwrite):
         run = _ledger.begin_run(ledger, _digest(said), said, _versions())
         ending = ".poni" if job.frame is None else f"_frame{job.frame}.poni"
         reserved = [Path(job.source).name] if Path(job.source).resolve().parent == Path(job.folder).resolve() else []
-        _ledger.enlist(ledger, _ranked(files), run, ending, reserved)
+        _ledger.enlist(ledger, _not_written(_ranked(files), Path(job.folder)), run, ending, reserved)
     return run
+
+
+def _not_written(names, folder):
+    """The (rank, name) of each file; ValueError if it is one that the run itself writes."""
+    for rank, name in names:
+        if name.endswith(_NAMES):
+            check_not_input(folder / os.path.basename(name), name)  # noqa: PTH119 (as elsewhere)
+        yield rank, name
 
 
 def _ranked(files):

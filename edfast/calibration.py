@@ -57,12 +57,12 @@ def build_calibration_data_from_cif(cif_file, wavelength, n_peaks=15, two_theta_
     """
     from ._crystal import read_crystal, reflections
     from ._experiment import as_wavelength
-    from ._files import check_output, write_atomically
+    from ._files import check_not_input, write_atomically
 
     wavelength, n_peaks = as_wavelength(wavelength), as_count(n_peaks, "n_peaks", minimum=1)
     angles = _angles(two_theta_range)
     if output is not None:
-        check_output(output)
+        check_not_input(output, cif_file)
     found = reflections(read_crystal(cif_file), wavelength, angles)
     strongest = sorted(found, key=lambda peak: -peak["intensity"])[:n_peaks]
     peaks = sorted(strongest, key=lambda peak: peak["two_theta"])
@@ -120,11 +120,13 @@ def perform_geometric_calibration(cif_file, dm4_file, *, wavelength=None, voltag
     """
     from ._calib2 import check_toolkit, run, settings
     from ._experiment import experiment
+    from ._files import check_not_input
     from .filereader import load_data
 
-    check_toolkit()
     if output is None:
         raise ValueError("output must be the name of a file: pyFAI-calib2 reads the d-spacings from it")
+    check_not_input(output, cif_file, dm4_file)
+    check_toolkit()
     distance = None if distance is None else as_number(distance, "distance", above=0, unit="of metres")
     metadata, image = load_data(dm4_file, verbose=False, frame=frame)
     setup = experiment(metadata, wavelength, voltage_kv, pixel_size)
@@ -205,8 +207,8 @@ def calibrate(cif_file, image_file, *, distance=None, wavelength=None, voltage_k
     """
     from ._crystal import read_crystal
     from ._experiment import experiment
+    from ._files import check_not_input, is_array
     from ._ponifile import write_poni
-    from ._recalibrate import check_not_input, is_array
     from .filereader import load_data
 
     distance = None if distance is None else as_number(distance, "distance", above=0, unit="of metres")

@@ -197,9 +197,11 @@ def hits(file, background, output, mask, verbose, **options):
       edfast hits run7.cxi -b background.npy -o run7_hits.h5
       edfast hits run7.cxi -b background.npy -o run7_hits.h5 --method pearson --radii 15 120
     """  # noqa: D301
+    from .image._h5 import picture_beside
     from .image._hits_file import hits_file
 
     with _one_line(verbose):
+        picture_beside(output, file, background, mask)
         if mask is not None and Path(mask).exists():
             from ._recalibrate import read_mask
 
@@ -259,8 +261,10 @@ def classify(file, output, mask, classes, neighbors, verbose, **options):
       edfast classify patterns.h5 -o classes.h5 -m /mask --method LLE --neighbors 5
     """  # noqa: D301
     from .image._classify_file import classify_file
+    from .image._h5 import picture_beside
 
     with _one_line(verbose):
+        picture_beside(output, file, mask)
         if mask is not None and Path(mask).exists():
             from ._recalibrate import read_mask
 
@@ -375,11 +379,14 @@ def tune(images, poni, output, mask, verbose, **options):
       edfast tune first.dm4 last.dm4 -p cal.poni --threshold-rel 0.5 1.5 -o parameters.png
     """  # noqa: D301
     from . import _tune
-    from ._recalibrate import check_not_input, read_mask
+    from ._files import check_not_input
+    from ._recalibrate import read_mask
     from .geometry import read_poni
 
     with _one_line(verbose):
-        check_not_input(output, poni, *images, *[mask] * (mask is not None))
+        if Path(output).suffix.lower() != ".png":
+            raise ValueError(f"output {output} is a picture: its name must end in .png")
+        check_not_input(output, poni, *images, mask)
         geometry, mask = read_poni(poni), None if mask is None else read_mask(mask)
         with _progress(len(set(images))) as (step, _say):
             tuning = _tune.tune(images, geometry, mask=mask, step=step, **options)
@@ -456,14 +463,16 @@ def warmup():
 
 def _calibrate(cif, image, output, mask, known, **options):
     """Calibrate as the command does: PONI, picture, table."""
-    from ._files import check_output
-    from ._recalibrate import check_not_input, read_image, read_mask
+    from ._files import check_not_input
+    from ._recalibrate import read_image, read_mask
     from .calibration import CalibrationError, calibrate
     from .plots import plot_calibration
 
     picture = Path(output).with_suffix(".png")
-    check_not_input(picture, image, cif, *[mask] * (mask is not None))
-    check_output(output)
+    if Path(output).suffix.lower() == ".png":
+        raise ValueError(f"output {output} is the name of the picture: give that of the PONI file, {picture.stem}.poni")
+    for target in (output, picture):
+        check_not_input(target, image, cif, mask)
     try:
         found = calibrate(cif, image, output=output, mask=None if mask is None else read_mask(mask), **known, **options)
     except CalibrationError as error:

@@ -8,7 +8,8 @@ import warnings
 from dataclasses import replace
 
 from ._ellipse import fit_ellipse_to_ring
-from ._recalibrate import Options, check_not_input, is_array, recalibrate_file, rings_elsewhere
+from ._files import check_not_input, is_array
+from ._recalibrate import Options, recalibrate_file, rings_elsewhere
 from ._validation import as_number
 from .geometry import center_to_poni, read_poni, to_integrator, write_poni
 

@@ -51,7 +51,7 @@ def write_report(ledger, output):
     FileNotFoundError, OSError
         The ledger is not there or no ledger, or the output cannot be written; before any work.
     ValueError
-        The output is the ledger itself.
+        The output is the ledger itself, or a file that it names.
 
     Examples
     --------
@@ -65,14 +65,13 @@ def write_report(ledger, output):
     >>> write_report(ledger, folder / "report.html").name
     'report.html'
     """
-    check_output(output)
     if isinstance(ledger, (str, bytes, os.PathLike)):
         from ._ledger import Ledger
 
         ledger = Ledger(ledger)
-    path = getattr(ledger, "path", None)
-    if path is not None and Path(output).exists() and Path(output).samefile(path):
-        raise ValueError(f"output {os.fsdecode(output)} is the ledger itself: inputs are never overwritten")
+    if not hasattr(ledger, "rows"):
+        raise TypeError(f"ledger must be a Ledger or the name of its file, not {ledger!r}")
+    getattr(ledger, "check_output", check_output)(output)
     run = _Run(ledger)
     write_atomically(output, _page(run))
     return Path(os.fsdecode(output))

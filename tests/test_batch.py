@@ -657,6 +657,23 @@ def test_flags_are_in_the_ledger_and_the_raw_centre_stays(folder, plain):
     assert all(math.isnan(row["smooth_cx"]) for row in ledger.rows())
 
 
+def test_no_input_has_the_name_of_an_output(folder):
+    out = folder / "out"
+    out.mkdir()
+    image, mask, poni = out / "drift.png", out / "report.html", out / "other.poni"
+    image.write_bytes((folder / "image_0.dm4").read_bytes())
+    np.save(out / "mask.npy", np.zeros(SHAPE))
+    (out / "mask.npy").rename(mask)
+    poni.write_text("written by hand")
+    before = image.read_bytes(), mask.read_bytes()
+    for options in ({"files": [folder / "image_1.dm4", image]}, {"files": str(out / "*.png")}, {"mask": mask}):
+        with pytest.raises(ValueError, match="is the same file as the input"):
+            run(folder, **options)
+    assert (image.read_bytes(), mask.read_bytes()) == before
+    assert run(folder, [folder / "image_1.dm4", poni]).counts() == {"ok": 1, "failed": 1, "pending": 0}
+    assert poni.read_text() == "written by hand"  # by which it is no image: nothing is put in its place, or removed
+
+
 def test_export_command(folder, plain):
     run(folder)
     out = folder / "out"

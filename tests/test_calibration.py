@@ -256,6 +256,18 @@ def test_bad_arguments(tmp_path, monkeypatch, options, error, said):
     assert not list(tmp_path.iterdir())
 
 
+def test_no_input_is_overwritten_by_the_distances(tmp_path):
+    cif, image = tmp_path / "au.cif", tmp_path / "vict.dm4"
+    cif.write_bytes(example_cif("gold").read_bytes())
+    image.write_text("pixels")
+    for call in (lambda: build_calibration_data_from_cif(cif, 0.025, output=cif),
+                 lambda: perform_geometric_calibration(cif, image, output=image),
+                 lambda: perform_geometric_calibration(cif, image, output=cif)):
+        with pytest.raises(ValueError, match="is the same file as the input"):
+            call()
+    assert (cif.read_bytes(), image.read_text()) == (example_cif("gold").read_bytes(), "pixels")
+
+
 def test_example_cif():
     assert sorted(path.stem for path in example_cif("gold").parent.glob("*.cif")) == list(SUBSTANCES)
     with pytest.raises(ValueError, match="name must be one of 'aluminium', 'bismuth'"):
@@ -673,6 +685,9 @@ def test_the_command_refuses_the_wrong_structure(rings_file, tmp_path):
     (["IMAGE", "GOLD", "-o", "x.poni"], "gold.cif"), (["GOLD", "IMAGE", "-o", "nowhere/x.poni"], "nowhere"),
     (["GOLD", "IMAGE", "-o", "x.poni", "-w", "2.5e-12"], "wavelength"),
     (["GOLD", "IMAGE", "-o", "x.poni", "-l", "-3"], "distance"),
+    (["GOLD", "IMAGE", "-o", "x.png"], "x.png is the name of the picture"),
+    (["GOLD", "IMAGE", "-o", "rings.dm4", "-m", "rings.dm4"], "rings.dm4 is the same file as the input"),
+    (["GOLD", "none.dm4", "-m", "rings.dm4", "-o", "rings.dm4"], "rings.dm4 is the same file as the input"),
 ])
 def test_wrong_usage(rings_file, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)

@@ -446,7 +446,8 @@ def test_command_without_classes_and_with_other_input(tmp_path, hits):
 
 
 def test_command_that_fails_leaves_nothing(tmp_path, stack_file):
-    (tmp_path / "text.h5").write_text("hello")
+    for name in ("text.h5", "m.h5"):
+        (tmp_path / name).write_text("hello")
     for arguments, message in (
             ([tmp_path / "none.h5", "-o", tmp_path / "out.h5"], "there is no such file"),
             ([tmp_path / "text.h5", "-o", tmp_path / "out.h5"], "text.h5: not an HDF5 file, or damaged"),
@@ -454,14 +455,16 @@ def test_command_that_fails_leaves_nothing(tmp_path, stack_file):
             ([stack_file, "-o", tmp_path / "out.h5", "-d", "two"], "no data set 'two'"),
             ([stack_file, "-o", tmp_path / "out.h5", "-m", "nothing"], "mask nothing: there is no such file"),
             ([stack_file, "-o", tmp_path / "out.h5", "--low-filter", "7"], "low_filter must be"),
-            ([stack_file, "-o", tmp_path / "out.png"], "is the name of the picture"),
-            ([stack_file, "-o", stack_file], "is the input"),
+            ([stack_file, "-o", tmp_path / "out.png"], "must end in one of .h5"),
+            ([stack_file, "-o", tmp_path / "out.txt"], "must end in one of .h5"),
+            ([stack_file, "-o", stack_file], "is the same file as the input"),
+            ([stack_file, "-o", tmp_path / "m.h5", "-m", tmp_path / "m.h5"], "is the same file as the input"),
             ([stack_file, "-o", tmp_path / "no" / "out.h5"], "there is no folder")):
         code, said, err = command(*arguments)
         assert (code, said) == (2, "")
         assert message in err
         assert err.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["hits.h5", "text.h5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hits.h5", "m.h5", "text.h5"]
 
 
 @pytest.mark.parametrize("page", ["classify", "structures"])

@@ -99,11 +99,17 @@ def test_histogram_of_anything(scores, method):
 def test_nothing_is_half_written(run7):
     path, _, _ = run7
     folder = path.parent
+    for name in ("old.h5", "old.png"):
+        (folder / name).write_bytes(b"something else")
     before = sorted(file.name for file in folder.iterdir())
     for arguments, message in (
         ((path, "-b", "nothing", "-o", folder / "x.h5"), "background nothing: there is no such file, and no such data set"),
-        ((path, "-b", "background", "-o", path), "is the input"),
-        ((path, "-b", "background", "-o", folder / "x.png"), "is the name of the picture"),
+        ((path, "-b", "background", "-o", path), "is the same file as the input"),
+        ((path, "-b", folder / "old.h5", "-o", folder / "old.h5"), "old.h5 is the same file as the input"),
+        ((path, "-b", folder / "old.png", "-o", folder / "old.h5"), "old.png is the same file as the input"),
+        ((path, "-b", "background", "-m", folder / "old.h5", "-o", folder / "old.h5"), "old.h5 is the same file as the input"),
+        ((path, "-b", "background", "-o", folder / "x.txt"), "must end in one of .h5"),
+        ((path, "-b", "background", "-o", folder / "x.png"), "must end in one of .h5"),
         ((path, "-b", "background", "-o", folder / "no" / "x.h5"), "cannot be written"),
         ((folder / "none.h5", "-b", "background", "-o", folder / "x.h5"), "there is no such file"),
         ((path, "-b", "mask", "-o", folder / "x.h5", "--radii", 70, 90), "radii_range leaves no pixel"),
@@ -115,3 +121,4 @@ def test_nothing_is_half_written(run7):
         assert message in result.output
         assert len(result.output.splitlines()) == 1
     assert sorted(file.name for file in folder.iterdir()) == before
+    assert (folder / "old.h5").read_bytes() == (folder / "old.png").read_bytes() == b"something else"

@@ -456,6 +456,13 @@ def cxi(tmp_path):
     return path
 
 
+def test_contents_are_not_written_over_the_file(cxi):
+    before = cxi.read_bytes()
+    with pytest.raises(ValueError, match=r"^out .*run.cxi is the same file as the input"):
+        cxi_parser(cxi, out=cxi)
+    assert cxi.read_bytes() == before
+
+
 def test_contents_are_those_of_h5pys_visit(cxi, capsys):
     cxi_parser(cxi)
     printed = capsys.readouterr().out.splitlines()

@@ -288,6 +288,19 @@ def test_nexus_as_silx_sees_it(ledger, tmp_path):
         assert json.loads(file["entry_1/process/options"][()]) == {"method": "ring"}
 
 
+@pytest.mark.parametrize("name", ["to_csv", "to_parquet", "to_nexus"])
+def test_exports_replace_neither_the_ledger_nor_what_it_names(ledger, tmp_path, name):
+    image = tmp_path / "image.dm4"
+    image.write_text("pixels")
+    write(tmp_path / "run", [str(image)])
+    before = ledger.path.read_bytes()
+    for path in (ledger.path, image):
+        with pytest.raises(ValueError, match="is the same file as the input"):
+            getattr(ledger, name)(path)
+    assert ledger.path.read_bytes() == before
+    assert image.read_text() == "pixels"
+
+
 @pytest.mark.parametrize("name", ["run.txt", "run", "run.xlsx"])
 def test_other_endings_are_refused(name):
     with pytest.raises(ValueError, match=r"must be one of \.csv, \.parquet"):

@@ -214,7 +214,7 @@ def test_an_image_without_rings(short, tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["missing.dm4"], "there is no such file"), (["text.dm4"], "text.dm4"), (["."], "this is a folder"),
     (["rings.dm4", "--json", "no/x.json"], "there is no folder"),
-    (["rings.dm4", "--json", "rings.dm4"], "is the image itself"),
+    (["rings.dm4", "--json", "rings.dm4"], "is the same file as the input"),
     (["rings.dm4", "--repeat", "0"], "0 is not in the range"), (["rings.dm4", "-n", "0"], "0 is not in the range"),
     (["rings.dm4", "--method", "max"], "'max' is not one of"), (["rings.dm4", "--frame", "3"], "rings.dm4"),
     (["rings.dm4", "--save"], "settings.toml: is no TOML"),

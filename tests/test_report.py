@@ -344,7 +344,9 @@ def test_wrong_use(run, tmp_path):
             (tmp_path / "none.sqlite", "r.html", "there is no ledger"), (tmp_path / "text.sqlite", "r.html", "text.sqlite"),
             (tmp_path / "other.sqlite", "r.html", "is not a ledger of edfast"),
             (run.path, "no/r.html", "there is no folder"), (run.path, ".", "is a folder"),
-            (run.path, run.path, "is the ledger itself")):
+            (run.path, run.path, "is the same file as the input"),
+            (run.path, next(run.rows("ok"))["path"], "is the same file as the input"),
+            (run.path, next(run.rows("ok"))["poni"], "is the same file as the input")):
         code, said, err = edfast(ledger, "-o", tmp_path / output)
         assert (code, said, len(err.splitlines())) == (2, "", 1)
         assert message in err

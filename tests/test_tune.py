@@ -297,7 +297,8 @@ def test_nothing_to_tune(folder, tmp_path):
 @pytest.mark.parametrize(("changes", "message"), [
     ({"-p": None}, "Missing option '-p'"),
     ({"-p": "missing.poni"}, "there is no PONI file"),
-    ({"-o": "closed_0.dm4"}, "inputs are never overwritten"),
+    ({"-o": "closed_0.dm4"}, "its name must end in .png"), ({"-o": "t.pdf"}, "its name must end in .png"),
+    ({"-o": "mask.png", "-m": "mask.png"}, "inputs are never overwritten"),
     ({"-o": "no/where.png"}, "there is no folder"),
     ({"-m": "missing.npy"}, "there is no mask"),
     ({"--tolerance": ("0",)}, "tolerance must be a finite number of pixels above 0, not 0.0"),
@@ -315,6 +316,7 @@ def test_wrong_use(folder, tmp_path, changes, message):
     options |= {key: folder / value if isinstance(value, str) else value for key, value in changes.items()}
     arguments = [part for key, value in options.items() if value is not None
                  for part in (key, *(value if isinstance(value, tuple) else (value,)))]
+    (folder / "mask.png").touch()
     code, said, err = edfast(folder / "closed_0.dm4", *arguments)
     assert (code, said) == (2, "")
     assert message in err

@@ -32,7 +32,7 @@ def classify_file(path, output, *, dataset=None, mask=None, method="SpecEM", cla
 
     `mask` is an array, or the name of a data set in the file. Nothing is written before all is computed.
     """
-    picture = picture_beside(output, path)
+    picture = picture_beside(output, path, mask)
     with stack_in(path, dataset) as patterns:
         masked = image_in(patterns, mask, "mask", path) if isinstance(mask, str) else mask
         options = {"mask": masked, "low_filter": low_filter, "clustering": classes, "njobs": jobs, "verbose": progress,

@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 
 from .._dm import FileFormatError
-from .._files import check_output
+from .._files import check_not_input
 from .._formats import open_dataset
+
+ENDINGS = (".h5", ".hdf5", ".nxs", ".cxi")
 
 
 @contextlib.contextmanager
@@ -56,13 +58,10 @@ def write_nxdata(group, name, signal, columns, *, axes=(), title=None, auxiliary
     return data
 
 
-def picture_beside(output, path):
-    """Path of the picture (.png) beside the HDF5 file `output`; both can be written, and neither is the input `path`."""
-    picture = Path(output).with_suffix(".png")
-    if Path(output).suffix.lower() == ".png":
-        raise ValueError(f"output {output} is the name of the picture: give that of the HDF5 file, such as {picture.stem}.h5")
-    for target in (output, picture):
-        check_output(target)
-        if Path(target).exists() and Path(path).exists() and Path(target).samefile(path):
-            raise ValueError(f"output {target} is the input: give another name")
+def picture_beside(output, *inputs):
+    """Path of the picture (.png) beside the HDF5 file `output`; both can be written, and neither is one of the inputs."""
+    if Path(output).suffix.lower() not in ENDINGS:
+        raise ValueError(f"output {output} is an HDF5 file: its name must end in one of {', '.join(ENDINGS)}")
+    for target in (output, picture := Path(output).with_suffix(".png")):
+        check_not_input(target, *inputs)
     return picture

@@ -36,7 +36,7 @@ def hits_file(path, background, output, *, dataset=None, mask=None, method="chi2
     """
     cut_off = None if cut_off is None else as_number(cut_off, "cut_off")
     max_cc = as_number(max_cc, "max_cc", minimum=-1, maximum=1)
-    picture = picture_beside(output, path)
+    picture = picture_beside(output, path, background, mask)
     with stack_in(path, dataset) as patterns:
         background, mask = (image_in(patterns, image, name, path) if isinstance(image, str) else image
                             for image, name in ((background, "background"), (mask, "mask")))

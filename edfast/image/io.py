@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .._dm import FileFormatError
-from .._files import check_output, replacing, write_atomically
+from .._files import check_not_input, check_output, replacing, write_atomically
 from .._validation import as_number, choose
 
 __all__ = ["cxi_parser", "pdb2density", "readccp4", "readpdb_full", "writeccp4", "xyz2pdb"]
@@ -351,8 +351,8 @@ def cxi_parser(cxifile, out="std"):
         There is no such file.
     FileFormatError
         (A ValueError.) It is no HDF5 file, or damaged; one line with its name.
-    OSError
-        `out` cannot be written.
+    OSError, ValueError
+        `out` cannot be written, or is the file itself.
 
     References
     ----------
@@ -378,7 +378,7 @@ def cxi_parser(cxifile, out="std"):
     path = os.fsdecode(cxifile)
     to_file = out != "std"
     if to_file:
-        check_output(out, "out")
+        check_not_input(out, path, name="out")
     with _readable(path, "CXI or HDF5 file"), h5py.File(path, "r") as file:
         lines = _contents(file)
     width = max((len(name) for name, _ in lines), default=0)
