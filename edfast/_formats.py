@@ -420,6 +420,8 @@ def open_dataset(path, name=None):
     path = os.fsdecode(path)
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: there is no such file")
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        raise FileFormatError(f"{path}: the file is empty")
     numpys = Path(path).suffix.lower() == ".npy"
     with contextlib.ExitStack() as opened:
         try:

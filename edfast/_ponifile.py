@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ._files import check_output, write_atomically
-from ._validation import as_count, as_number, choose
+from ._validation import as_number, as_path, as_shape, choose
 
 _NEWEST_VERSION = 3.0
 _LARGEST_FILE = 16 * 2**20
@@ -72,9 +72,14 @@ class Poni:
         choose(self.orientation, "orientation", (1, 2, 3, 4))
         if self.max_shape is not None:
             # pyFAI and JSON give lists, numpy gives its own integers: one form, so that equal geometries compare equal.
-            object.__setattr__(self, "max_shape", tuple(as_count(n, "max_shape", minimum=1) for n in self.max_shape))
-            if len(self.max_shape) != 2:
-                raise ValueError(f"max_shape must be (rows, columns), not {self.max_shape}")
+            object.__setattr__(self, "max_shape", as_shape(self.max_shape, "max_shape"))
+
+
+def as_poni(poni):
+    """`poni`, if it is one."""
+    if not isinstance(poni, Poni):
+        raise TypeError(f"poni must be a Poni, as read_poni returns it, not {poni!r}")
+    return poni
 
 
 def read_poni(path):
@@ -109,12 +114,12 @@ def read_poni(path):
     >>> read_poni(path).pixel1
     1e-05
     """
-    return _poni(_Entries(path))
+    return _poni(_Entries(as_path(path, "path")))
 
 
 def read_parameters(path):
     """What `read_poni` reads as a dict; ``orientation`` and ``detector`` are in it only where the file names them."""
-    entries = _Entries(path)
+    entries = _Entries(as_path(path, "poni_file"))
     poni = _poni(entries)
     names = ["distance", "poni1", "poni2", "rot1", "rot2", "rot3", "wavelength", "pixel1", "pixel2", "max_shape"]
     names += ["orientation"] * ("orientation" in (entries.config() or {})) + ["detector"] * (poni.detector is not None)
@@ -163,6 +168,7 @@ def write_poni(path, poni, *, comment=None, sync=False):
     >>> read_poni(path).max_shape
     (2048, 2048)
     """
+    path, poni = as_path(path, "path"), as_poni(poni)
     try:
         write_atomically(path, _block(poni, comment), sync=sync)
     except OSError:

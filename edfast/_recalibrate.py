@@ -146,7 +146,9 @@ def write_recalibration(output, image_path, result, options, source="", *, sync=
 def read_image(image_path, frame=None):
     """The image of a file, or the array itself."""
     if is_array(image_path):
-        return np.asarray(image_path)
+        if frame is not None:
+            raise ValueError(f"frame must be None for an array, not {frame!r}: give the image, array[{frame!r}]")
+        return np.asanyarray(image_path)
     from .filereader import load_data
 
     return load_data(image_path, verbose=False, frame=frame)[1]

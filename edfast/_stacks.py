@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from ._validation import as_array
+
 READ_BYTES = 16 << 20  # a block that is read or decompressed: it should still be in the cache when the kernel comes
 VIEW_BYTES = 64 << 20  # a block that is only looked at, in memory or in a map
 LEAN_BYTES = 256 << 20  # the same in memory, for functions that make nothing as large: a block ends in a wait for all threads
@@ -237,6 +239,8 @@ def open_stack(dataset, name="dataset"):
             dataset = np.asarray(dataset)
         except ValueError as error:
             raise ValueError(f"{name} must be patterns of one shape: {error}") from None
+    if isinstance(dataset, np.ma.MaskedArray):
+        dataset = as_array(dataset, name)
     shape = _checked_shape(dataset, name)
     kept = dataset.dtype if hasattr(dataset, "dtype") else np.asarray(dataset[0:1]).dtype
     dtype = _working_dtype(kept, name)

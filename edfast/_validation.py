@@ -6,8 +6,20 @@ the argument, the offending value and what to do.
 
 import math
 import numbers
+import os
 
 import numpy as np
+
+
+def as_array(values, name):
+    """`values` as an array: names of files are none, and masked elements, which would count in what follows, are refused."""
+    array = np.asarray(values)
+    if array.ndim == 0 and array.dtype.kind in "OSU":
+        raise TypeError(f"{name} must be an array, not {values!r}; edfast.load_data and numpy.load read files")
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked elements, which would count: give {name}.data with mask={name}.mask, or fill it "
+                         "where no such mask is taken")
+    return array
 
 
 def as_image(image, name="image"):
@@ -16,7 +28,7 @@ def as_image(image, name="image"):
     Booleans become uint8 and float16 becomes float32. Lists, read-only, big-endian, strided and memory-mapped arrays work;
     nothing is copied that already has the right form.
     """
-    array = np.asarray(image)
+    array = as_array(image, name)
     if array.ndim != 2:
         hint = "; choose one frame of the stack, or convert a colour image to grey" if array.ndim == 3 else ""
         raise ValueError(f"{name} must be two-dimensional (rows, columns), not of shape {array.shape}{hint}")
@@ -34,7 +46,7 @@ def as_image(image, name="image"):
 
 def as_data(data, name="data", dims=(2, 3)):
     """As `as_image`, for arrays with any of `dims` axes."""
-    array = np.asarray(data)
+    array = as_array(data, name)
     if array.ndim not in dims:
         raise ValueError(f"{name} must have {' or '.join(map(str, dims))} axes, not the shape {array.shape}")
     if array.size == 0:
@@ -56,10 +68,10 @@ def as_center(center, shape, name="center"):
 
 
 def as_mask(mask, shape, name="mask"):
-    """`mask` (True or non-zero = masked out) as a C-contiguous bool array of `shape`; None stays None."""
-    if mask is None:
+    """`mask` (True or non-zero = masked out) as a C-contiguous bool array of `shape`; None, also for numpy's nomask."""
+    if mask is None or mask is np.ma.nomask:
         return None
-    array = np.asarray(mask)
+    array = as_array(mask, name)
     if array.shape != tuple(shape):
         raise ValueError(f"{name} has shape {array.shape}, but the image has shape {tuple(shape)}")
     if array.dtype.kind not in "biuf":
@@ -77,13 +89,14 @@ def as_number(value, name, *, minimum=-math.inf, maximum=math.inf, above=None, u
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        raise TypeError(f"{name} must be a number, not {plain(value)!r}")
     number = float(value)
     if not math.isfinite(number) or not minimum <= number <= maximum or (above is not None and number <= above):
         bounds = [f"above {above:g}"] if above is not None else [f"at least {minimum:g}"] if minimum > -math.inf else []
         bounds += [f"at most {maximum:g}"] if maximum < math.inf else []
-        raise ValueError(f"{name} must be a finite number{' ' + unit if unit else ''}"
-                         f"{' ' + ' and '.join(bounds) if bounds else ''}, not {value!r}")
+        of, behind = (f" {unit}", "") if unit.startswith("of ") else ("", f" [{unit.strip('[]')}]" if unit else "")
+        raise ValueError(f"{name} must be a finite number{of}{' ' + ' and '.join(bounds) if bounds else ''}{behind}, "
+                         f"not {plain(value)!r}")
     return number
 
 
@@ -91,7 +104,44 @@ def as_count(value, name, *, minimum=0):
     """`value` as an int of at least `minimum`; whole floats are taken."""
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)) and value % 1 == 0 and value >= minimum:
         return math.floor(value)
-    raise ValueError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
+    raise ValueError(f"{name} must be a whole number of at least {minimum}, not {plain(value)!r}")
+
+
+def as_jobs(value, name="njobs"):
+    """`value`, a number of threads, as an int: 1 and more, or below 0 counted from all cores, which are -1."""
+    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)) or value % 1 or value == 0:
+        raise ValueError(f"{name} must be a number of threads, or -1 for all cores, not {plain(value)!r}")
+    return int(value)
+
+
+def as_flag(value, name):
+    """`value` as a bool: words would all be true."""
+    if not isinstance(value, (numbers.Integral, np.bool_)) or value not in (0, 1):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
+
+
+def as_shape(shape, name="shape"):
+    """`shape`, that of an image, as a tuple of two ints."""
+    try:
+        rows, columns = (as_count(size, name, minimum=1) for size in shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be (rows, columns), two whole numbers above 0, not {shape!r}") from None
+    return rows, columns
+
+
+def as_path(path, name):
+    """`path`, the name of a file, as a str."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name} must be the name of a file, not {path!r}")
+    if not path:
+        raise ValueError(f"{name} must be the name of a file, not empty")
+    return os.fsdecode(path)
+
+
+def plain(value):
+    """Numbers of numpy as Python's own, whose repr is the number alone."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def choose(value, name, choices):

@@ -34,7 +34,8 @@ from ._memory import recycled, release
 from ._recalibrate import Options, find_center, read_image, read_mask, recalibrate_file, write_recalibration
 from ._results import RingFit
 from ._settings import default_jobs, load
-from ._validation import as_count, as_mask
+from ._stacks import progress_bar
+from ._validation import as_array, as_count, as_flag, as_mask
 from .geometry import Poni, read_poni
 
 __all__ = ["BatchError", "Ledger", "LedgerError", "recalibrate_batch"]
@@ -113,9 +114,10 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
         Go on with the ledger in `output`, if there is one.
     overwrite : bool, optional
         Begin anew although the ledger in `output` is that of an interrupted run. (That of a finished one is replaced anyway.)
-    progress : callable, optional
-        Called for each file that was done, in the order of the input, with its row (a dict as of `Ledger.rows`, and ``trace``,
-        where an error came from), the number of files that are done or need not be, and that of all.
+    progress : bool or callable, optional
+        True shows a bar on a terminal, for work of more than a second. A function is called for each file that was done, in
+        the order of the input, with its row (a dict as of `Ledger.rows`, and ``trace``, where an error came from), the number
+        of files that are done or need not be, and that of all.
 
     Returns
     -------
@@ -124,8 +126,8 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
     Raises
     ------
     FileNotFoundError, OSError
-        An input is not there, or `output` cannot be made or written. `LedgerError`, which is one of these: another run is
-        writing there, the disk is full, the ledger is damaged.
+        An input is not there, no file matches a pattern, or `output` cannot be made or written. `LedgerError`, which is one of
+        these: another run is writing there, the disk is full, the ledger is damaged.
     BatchError
         (A RuntimeError.) The ledger is that of an interrupted run, and neither `resume` nor `overwrite` was given; or the
         executor broke down.
@@ -152,7 +154,12 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
     >>> [round(row["cx"]) for row in ledger.rows()]
     [120, 121, 122]
     """
-    options = Options(bool(beamstop), method, convention, threshold_rel, min_size)
+    options = Options(as_flag(beamstop, "beamstop"), method, convention, threshold_rel, min_size)
+    smooth, resume, overwrite = as_flag(smooth, "smooth"), as_flag(resume, "resume"), as_flag(overwrite, "overwrite")
+    if resume and overwrite:
+        raise ValueError("resume and overwrite contradict each other: go on with the run in the folder, or begin anew")
+    if not (progress is None or callable(progress) or isinstance(progress, bool)):
+        raise TypeError(f"progress must be True, False or a function of (row, done, total), not {progress!r}")
     frame = None if frame is None else as_count(frame, "frame")
     block = as_count(load().get("block", 1) if block is None else block, "block", minimum=1)
     own, tasks = executor is None, _tasks(executor, jobs)
@@ -161,8 +168,9 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
     elif not callable(getattr(executor, "submit", None)):
         raise TypeError(f"executor must have the method submit, as in concurrent.futures, not be {type(executor).__name__}")
     job = _job(ponifile, options, Path(os.fsdecode(output)).absolute(), frame, mask, serial=not own or jobs > 1)
-    said = _resolved(job, mask) | {"smooth": bool(smooth), "jobs": tasks, "block": block, "output": os.fsdecode(output),
+    said = _resolved(job, mask) | {"smooth": smooth, "jobs": tasks, "block": block, "output": os.fsdecode(output),
                                    "executor": "threads" if own else type(executor).__name__}
+    files = _ranked(files)
     folder = make_folder(output, ponifile, mask)
     with _ledger.writing(folder) as ledger:
         run = _begin(ledger, files, job, said, resume, overwrite)
@@ -171,8 +179,11 @@ def recalibrate_batch(files, ponifile, *, output, method="ring", convention="pyf
             job = replace(job, writer=ThreadPoolExecutor(_WRITERS, "write"))
             executor = ThreadPoolExecutor(jobs, "recalibrate")
         try:
-            with job.writer or nullcontext(), executor if own else nullcontext():
-                _work_off(ledger, run, job, executor, tasks + own * (_WRITERS + 1), block, progress)
+            total = _ledger.count_listed(ledger, run)
+            with progress_bar(total, progress is True, " files") as step, job.writer or nullcontext(), \
+                    executor if own else nullcontext():
+                tell = progress if callable(progress) else lambda *_: step(1)
+                _work_off(ledger, run, job, executor, tasks + own * (_WRITERS + 1), block, tell, total)
         finally:
             release()
         _add_flags(ledger, options.method, smooth)
@@ -188,6 +199,8 @@ def dask_executor(address, jobs=None):
         from distributed import Client
     except ImportError as error:
         raise ImportError("a Dask cluster needs dask.distributed: pip install 'edfast[dask]'") from error
+    if not re.fullmatch(r"((tcp|tls|wss?|ucx)://)?[^/\s]+:\d+", address):
+        raise ValueError(f"scheduler must be an address such as tcp://HOST:PORT, not {address!r}")  # Client hangs with others
     with Client(address, timeout=_PATIENCE, set_as_default=False) as client:
         threads = sum(client.ncores().values())
         if not threads:
@@ -220,7 +233,7 @@ def _tasks(executor, jobs):
 def _job(ponifile, options, folder, frame, mask, serial):
     poni, packed, shape = read_poni(ponifile), None, None
     if mask is not None:
-        pixels = np.asarray(mask) if is_array(mask) else read_mask(mask)
+        pixels = as_array(mask, "mask") if is_array(mask) else read_mask(mask)
         if pixels.ndim != 2:
             raise ValueError(f"mask must be two-dimensional (rows, columns), not of shape {pixels.shape}")
         pixels = as_mask(pixels, pixels.shape)
@@ -279,7 +292,7 @@ def _begin(ledger, files, job, said, resume, overwrite):
         run = _ledger.begin_run(ledger, _digest(said), said, _versions())
         ending = ".poni" if job.frame is None else f"_frame{job.frame}.poni"
         reserved = [Path(job.source).name] if Path(job.source).resolve().parent == Path(job.folder).resolve() else []
-        _ledger.enlist(ledger, _not_written(_ranked(files), Path(job.folder)), run, ending, reserved)
+        _ledger.enlist(ledger, _not_written(files, Path(job.folder)), run, ending, reserved)
     return run
 
 
@@ -294,7 +307,7 @@ def _not_written(names, folder):
 def _ranked(files):
     """(rank, name) of each file; those that a pattern matches have the same rank, to be brought into order later."""
     if not is_array(files):
-        return ((0, name) for name in expand(os.fsdecode(files)))
+        return ((0, _name(file)) for file in expand(os.fsdecode(files)))
     try:
         files = iter(files)
     except TypeError:
@@ -305,11 +318,15 @@ def _ranked(files):
 def _name(file):
     if is_array(file):
         raise TypeError(f"files must be names of files, not {type(file).__name__}")
-    return os.fsdecode(file)
+    file = os.fsdecode(file)
+    return os.fspath(Path(file)) if "./" in file or "//" in file else file   # ./x is x, and done once
 
 
 def expand(pattern):
-    """Iterate over the names that match, in no order; it stands for itself if there is a file of that name, or no match."""
+    """Iterate over the names that match, in no order; the only one is its own if there is such a file, or no magic in it.
+
+    FileNotFoundError, at once, if nothing matches.
+    """
     folder, name = os.path.split(pattern)
     if not glob.has_magic(pattern) or os.path.lexists(pattern):
         return iter([pattern])
@@ -317,7 +334,8 @@ def expand(pattern):
         found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 (names as they were given)
     else:
         found = _matching(folder, re.compile(fnmatch.translate(name)).match, hidden=name.startswith("."))
-    first = next(found, pattern)
+    if (first := next(found, None)) is None:
+        raise FileNotFoundError(f"no file matches {pattern}")
     return itertools.chain([first], found)
 
 
@@ -342,9 +360,8 @@ def _remove_leftovers(folder):
 # --------------------------------------------------------------------------------------------------------------- working
 
 
-def _work_off(ledger, run, job, pool, most, block, progress):
+def _work_off(ledger, run, job, pool, most, block, progress, total):
     """Do what is left of a run: rows are written as soon as they come, and reported in the order of the input."""
-    total = _ledger.count_listed(ledger, run)
     left = _left(_ledger.listed(ledger, run), job)
     running: dict = {}  # the number of a block and its files, by their future
     waiting: dict = {}  # files and results, by the number of their block, until it is their turn to be reported
@@ -367,8 +384,7 @@ def _work_off(ledger, run, job, pool, most, block, progress):
             waiting[number] = files, results
             while reported in waiting:
                 for file, result in zip(*waiting.pop(reported), strict=True):
-                    if progress is not None:
-                        progress(_row(file, result, job.folder), file.number + 1, total)
+                    progress(_row(file, result, job.folder), file.number + 1, total)
                 reported += 1
     except sqlite3.Error:
         _stop(running)  # nothing more can be written

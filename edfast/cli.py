@@ -8,12 +8,17 @@ import statistics
 import sys
 import time
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from . import __version__
 
+# Names of arguments at the beginning of messages, where the option has another one.
+_OPTIONS = {"clustering": "--classes", "nneighbors": "--neighbors", "ncomponent": "--components", "no_dims": "--components",
+            "njobs": "--jobs", "random_state": "--seed", "radii_range": "--radii", "voltage_kv": "--voltage"}
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -24,6 +29,12 @@ class _Failure(click.ClickException):
 
     def show(self, file=None):
         click.echo(f"edfast: {self.format_message()}", err=True)
+
+
+class _Interrupted(_Failure):
+    """Ctrl-C."""
+
+    exit_code = 1
 
 
 def _show_version(context, _parameter, wanted):
@@ -89,6 +100,10 @@ def recalibrate(files, poni, output, scheduler, verbose, **options):
       edfast recalibrate direct_*.dm4 -p cal.poni -o out/ --no-beamstop --method centroid
       edfast recalibrate series.h5 --frame 12 -p cal.poni -o out/ -m hot_pixels.npy
     """  # noqa: D301
+    if options["method"] != "covariance":
+        _refuse(f"with --method {options['method']}", "threshold_rel", "min_size")
+    if options["resume"]:
+        _refuse("with --resume", "overwrite")
     with _one_line(verbose):
         if scheduler is None:
             ledger = run(files, poni, output, verbose=verbose, **options)
@@ -200,6 +215,7 @@ def hits(file, background, output, mask, verbose, **options):
     from .image._h5 import picture_beside
     from .image._hits_file import hits_file
 
+    _refuse(f"with --method {options['method']}", "cut_off" if options["method"] == "pearson" else "max_cc")
     with _one_line(verbose):
         picture_beside(output, file, background, mask)
         if mask is not None and Path(mask).exists():
@@ -263,6 +279,8 @@ def classify(file, output, mask, classes, neighbors, verbose, **options):
     from .image._classify_file import classify_file
     from .image._h5 import picture_beside
 
+    _refuse(f"with --method {options['method']}", *{"TSNE": ["neighbors"], "SVD": ["neighbors", "perplexity"]}.get(
+        options["method"], ["perplexity"]))
     with _one_line(verbose):
         picture_beside(output, file, mask)
         if mask is not None and Path(mask).exists():
@@ -434,6 +452,8 @@ def track(folder, poni, output, verbose, **options):
     """  # noqa: D301
     from ._track import track
 
+    if options["serve"] is None:
+        _refuse("without --serve", "host")
     with _one_line(verbose):
         track(folder, poni, _make_folder(output), say=_say_or_stop, warn=lambda text: click.echo(f"edfast: {text}", err=True),
               **options)
@@ -495,11 +515,12 @@ def run(files, poni, folder, *, verbose=False, **options):
                 step(done, total)
 
             # Several patterns are expanded in their order; a single one is sorted by the ledger, without a list of names.
-            names = files[0] if len(files) == 1 else (name for pattern in files for name in sorted(expand(os.fspath(pattern))))
+            names = files[0] if len(files) == 1 else chain.from_iterable(map(sorted, [expand(os.fspath(p)) for p in files]))
             ledger = recalibrate_batch(names, poni, output=folder, progress=progress, **options)
     except KeyboardInterrupt:
-        raise click.ClickException(f"interrupted; what was done is in {Path(folder) / 'recalibration.csv'}, and --resume goes "
-                                   "on from there") from None
+        table = Path(folder) / "recalibration.csv"
+        raise _Interrupted(f"interrupted; what was done is in {table}, and --resume goes on from there" if table.exists() else
+                           "interrupted before any file was done") from None
     _summarise(ledger, time.perf_counter() - start)
     return ledger
 
@@ -585,6 +606,14 @@ def _progress(total=None):
         yield step, (lambda text: bar.write(text, file=sys.stderr))
 
 
+def _refuse(when, *names):
+    """UsageError for an option of these names that was given although it does nothing then."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[-1]} does nothing {when}")
+
+
 @contextmanager
 def _one_line(verbose=False):
     """Errors as one line and exit code 2, or as they are."""
@@ -593,4 +622,5 @@ def _one_line(verbose=False):
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         if verbose:
             raise
-        raise _Failure(" ".join(str(error).split())) from None
+        words = str(error).split()
+        raise _Failure(" ".join([_OPTIONS.get(word, word) for word in words[:1]] + words[1:])) from None

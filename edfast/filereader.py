@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import stat
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from ._cameras import camera_pixel_size
 from ._dm import FileFormatError
 from ._formats import READERS, sniff
-from ._validation import as_count
+from ._validation import as_count, as_path
 from .geometry import electron_wavelength
 
 __all__ = ["FileFormatError", "load_data"]
@@ -83,7 +82,7 @@ def load_data(path, normalize=False, verbose=True, *, frame=None, dataset=None):
     >>> image.shape, image.dtype.name, metadata["image_pixel_size"], round(metadata["wavelength"], 6)
     ((512, 512), 'float32', 60.0, 0.025079)
     """
-    path = os.fsdecode(path)
+    path = as_path(path, "path")
     frame = None if frame is None else as_count(frame, "frame")
     image, facts = _read(path, frame, dataset)
     warn = log.warning if verbose else log.debug

@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ._ponifile import Poni, is_named, make_config, read_poni, write_poni
-from ._validation import as_number, choose
+from ._ponifile import Poni, as_poni, is_named, make_config, read_poni, write_poni
+from ._validation import as_number, as_shape, choose
 
 __all__ = ["CONVENTIONS", "Poni", "beam_center", "center_to_poni", "electron_wavelength", "fit_binning", "from_integrator",
            "poni_with_center", "read_poni", "to_integrator", "write_poni"]
@@ -61,7 +61,7 @@ def beam_center(poni, shape=None):
     >>> round(cx, 6), round(cy, 6)
     (399.493333, 499.5)
     """
-    poni = poni if shape is None else fit_binning(poni, shape)
+    poni = as_poni(poni) if shape is None else fit_binning(poni, shape)
     offset1, offset2 = _beam_offset(poni)
     y = (poni.poni1 + offset1) / poni.pixel1 - 0.5
     x = (poni.poni2 + offset2) / poni.pixel2 - 0.5
@@ -102,7 +102,7 @@ def poni_with_center(poni, cx, cy, shape=None, *, convention="pyfai"):
     """
     choose(convention, "convention", CONVENTIONS)
     cx, cy = as_number(cx, "cx", unit="of pixels"), as_number(cy, "cy", unit="of pixels")
-    poni = poni if shape is None else fit_binning(poni, shape)
+    poni = as_poni(poni) if shape is None else fit_binning(poni, shape)
     if convention == "documented":
         x, y = _flip(cx, cy, poni, 0)
         poni1, poni2 = center_to_poni(x, y, poni.pixel2, poni.pixel1, poni.distance, poni.rot1, poni.rot2, poni.rot3)
@@ -192,8 +192,8 @@ def fit_binning(poni, shape):
     >>> binned.pixel1, binned.max_shape
     (2e-05, (1024, 1024))
     """
-    shape = (int(shape[0]), int(shape[1]))
-    if poni.max_shape == shape:
+    shape = as_shape(shape)
+    if as_poni(poni).max_shape == shape:
         return poni
     if poni.max_shape is None:
         return replace(poni, max_shape=shape)
@@ -299,7 +299,7 @@ def to_integrator(poni):
     """
     from pyFAI import detector_factory
 
-    detector = detector_factory(poni.detector or "Detector", make_config(poni))
+    detector = detector_factory(as_poni(poni).detector or "Detector", make_config(poni))
     return _integrator_class()(poni.distance, poni.poni1, poni.poni2, poni.rot1, poni.rot2, poni.rot3, detector=detector,
                                wavelength=poni.wavelength)
 

@@ -50,7 +50,9 @@ def plot_recalibration(image, fit, *, orientation=3, figure=None):
     """
     from matplotlib.patches import Ellipse
 
-    image = np.asarray(image)
+    image = as_image(image)
+    if not hasattr(fit, "cx") and np.shape(fit) != (2,):
+        raise TypeError(f"fit must be an EllipseFit, a RingFit or (cx, cy), not {fit!r}")
     cx, cy = (fit.cx, fit.cy) if hasattr(fit, "cx") else fit
     figure = figure or _figure(_size_for(image.shape))
     axes = figure.subplots()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ._ellipse import fit_ellipse_to_ring
 from ._files import check_not_input, is_array
 from ._recalibrate import Options, recalibrate_file, rings_elsewhere
-from ._validation import as_number
+from ._validation import as_flag, as_number, as_path
 from .geometry import center_to_poni, read_poni, to_integrator, write_poni
 
 __all__ = ["CenterWarning", "ConventionWarning", "center_to_poni", "fit_ellipse_to_ring", "recalibrate_no_beamstop",
@@ -145,7 +145,7 @@ def recalibrate_with_beamstop(dm4file, ponifile, threshold_rel=0.5, min_size=50,
     >>> [round(value) for value in beam_center(from_integrator(ai))]
     [250, 260]
     """
-    options = Options(True, method, convention, threshold_rel, min_size)
+    options, plot = Options(True, method, convention, threshold_rel, min_size), as_flag(plot, "plot")
     result, image = _recalibrate(dm4file, ponifile, output_ponifile, options, mask, frame)
     if plot:
         from .plots import plot_recalibration, show
@@ -195,7 +195,7 @@ def update_ai(initial_ponifile, poni1_new, poni2_new, output_ponifile=None):
     poni2 = as_number(poni2_new, "poni2_new", unit="of metres")
     if output_ponifile is not None:
         check_not_input(output_ponifile, initial_ponifile)
-    poni = replace(read_poni(initial_ponifile), poni1=poni1, poni2=poni2)
+    poni = replace(read_poni(as_path(initial_ponifile, "initial_ponifile")), poni1=poni1, poni2=poni2)
     if output_ponifile is not None:
         write_poni(output_ponifile, poni)
     return to_integrator(poni)
@@ -205,7 +205,7 @@ def _recalibrate(dm4file, ponifile, output, options, mask, frame):
     """(`Recalibration`, image): checks first, then one parse of the PONI and one read of the image."""
     if output is not None:
         check_not_input(output, dm4file, ponifile)
-    poni = read_poni(ponifile)
+    poni = read_poni(as_path(ponifile, "ponifile"))
     result, image = recalibrate_file(dm4file, poni, options, output, mask=mask, frame=frame, source=ponifile)
     name = "the image" if is_array(dm4file) else dm4file
     if options.method == "covariance" and (elsewhere := rings_elsewhere(image, result.cx, result.cy, mask)):

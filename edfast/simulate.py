@@ -18,7 +18,7 @@ from . import _dm
 from ._files import check_output, write_atomically
 from ._ponifile import Poni, write_poni
 from ._scene import BeamStop, Detector, Ellipse, Scene, Stretch, half_turn
-from ._validation import as_count, as_number
+from ._validation import as_array, as_count, as_number, as_shape
 from .geometry import beam_center, electron_wavelength, fit_binning, poni_with_center
 
 __all__ = ["BeamStop", "Ellipse", "Truth", "drift_series", "powder_pattern", "ring_pattern", "write_demo", "write_dm4"]
@@ -174,7 +174,7 @@ def ring_pattern(shape=(512, 512), center=None, radii=(80.0, 130.0, 180.0), *, r
     """
     look = _Look(widths, amplitudes, background, background_decay, direct_beam, direct_beam_width, beamstop, texture,
                  texture_harmonics, spots, hot_pixels, dead_rows, dead_columns, scale, read_noise, noise, offset, dtype)
-    shape = _shape(shape)
+    shape = as_shape(shape)
     geometry = _stretch(shape, center, ratio, angle)
     return _render(shape, geometry, _numbers(radii, "radii", above=0), look, *_generators(random_state, 2))
 
@@ -220,7 +220,7 @@ def powder_pattern(d_spacings, poni, shape=None, *, random_state=None, **look):
     >>> [round(radius, 2) for radius in truth.radii]
     [266.24, 307.51]
     """
-    shape = _shape(poni.max_shape if shape is None else shape)
+    shape = as_shape(poni.max_shape if shape is None else shape)
     poni = fit_binning(poni, shape)
     center = beam_center(poni)
     flip = (poni.orientation in (1, 2), poni.orientation in (1, 4))
@@ -270,7 +270,7 @@ def drift_series(n, shape=(512, 512), center=None, *, velocity=(0.05, -0.03), ji
     (32.0, 31.5)
     (32.5, 31.5)
     """
-    n, shape = as_count(n, "n"), _shape(shape)
+    n, shape = as_count(n, "n"), as_shape(shape)
     start = _stretch(shape, center, ratio, angle)
     velocity, jitter = _pair(velocity, "velocity"), as_number(jitter, "jitter", minimum=0, unit="[pixel]")
     radii, appearance = _numbers(radii, "radii", above=0), _Look(**look).with_stop_at((start.cx, start.cy))
@@ -333,12 +333,6 @@ class _Look:
         """The same look, with the beam stop at `center` unless it says where it is."""
         stop = self.beamstop
         return self if stop is None or stop.center is not None else replace(self, beamstop=replace(stop, center=center))
-
-
-def _shape(shape):
-    if np.size(shape) != 2:
-        raise ValueError(f"shape must be (rows, columns), not {shape!r}")
-    return tuple(as_count(size, "shape", minimum=1) for size in shape)
 
 
 def _pair(pair, name):
@@ -490,7 +484,7 @@ def write_dm4(path, image, *, voltage_kv=None, pixel_size=None, binning=None, ex
     >>> image.shape, metadata["image_pixel_size"], metadata["binning"], metadata["camera_type"]
     ((4, 6), 28.0, 2, 'BM-Ceta')
     """
-    image = np.asarray(image)
+    image = as_array(image, "image")
     if image.ndim not in (2, 3) or image.size == 0:
         raise ValueError(f"image must have shape (H, W) or (N, H, W) and at least one pixel, not {image.shape}")
     types = {name: code for code, name in _dm.PIXELS.items() if np.dtype(name).kind in "iuf"}

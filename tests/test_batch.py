@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -388,7 +389,6 @@ def test_patterns(folder, plain, monkeypatch):
     assert found("**/x2*") == ["a/x2.dm4", "b/deep/x2.dm4"]
     assert found("a/.*") == ["a/.x.dm4"]
     assert found("[1].dm4") == ["[1].dm4"]  # there is a file of that name
-    assert found("no*.dm4") == ["no*.dm4"]
     assert found(Path("image_[01].dm4")) == ["image_0.dm4", "image_1.dm4"]
     assert found(b"image_0.dm4") == ["image_0.dm4"]
 
@@ -655,6 +655,45 @@ def test_flags_are_in_the_ledger_and_the_raw_centre_stays(folder, plain):
     ledger = run(folder, "image_??.dm4", resume=True)
     assert [row["cx"] for row in ledger.rows()] == raw
     assert all(math.isnan(row["smooth_cx"]) for row in ledger.rows())
+
+
+def test_progress_may_be_a_bar(folder, plain, monkeypatch):
+    counted = []
+
+    @contextmanager
+    def bar(total, show, unit):
+        counted.append((total, show, unit))
+        yield counted.append
+
+    monkeypatch.setattr(batch, "progress_bar", bar)
+    for progress in (True, False):
+        run(folder, "image_[01].dm4", progress=progress)
+    assert counted == [(2, True, " files"), 1, 1, (2, False, " files"), 1, 1]
+
+
+def test_a_pattern_that_nothing_matches_leaves_nothing(folder):
+    with pytest.raises(FileNotFoundError, match=r"^no file matches .*none\*\.dm4$"):
+        run(folder, str(folder / "none*.dm4"))
+    arguments = [folder / "image_0.dm4", folder / "none*.dm4", "-p", folder / "cal.poni", "-o", folder / "out"]
+    found = CliRunner().invoke(main, ["recalibrate", *map(str, arguments)])
+    assert found.exit_code == 2
+    assert found.stderr == f"edfast: no file matches {folder / 'none*.dm4'}\n"
+    assert not (folder / "out").exists()
+
+
+def test_a_file_by_two_spellings_is_done_once(folder, plain, monkeypatch):
+    monkeypatch.chdir(folder)
+    ledger = run(folder, ["image_0.dm4", "./image_0.dm4", ".//image_0.dm4", "./image_1.dm4"])
+    assert [row["path"] for row in ledger.rows()] == ["image_0.dm4", "image_1.dm4"]
+
+
+@pytest.mark.parametrize("address", ["foo", "foo:bar", "http://localhost:80", ""])
+def test_an_address_that_is_none(folder, address):
+    arguments = ["recalibrate", folder / "image_0.dm4", "-p", folder / "cal.poni", "-o", folder / "out"]
+    found = CliRunner().invoke(main, [*map(str, arguments), "--scheduler", address])
+    assert found.exit_code == 2
+    assert found.stderr == f"edfast: scheduler must be an address such as tcp://HOST:PORT, not {address!r}\n"
+    assert not (folder / "out").exists()
 
 
 def test_no_input_has_the_name_of_an_output(folder):

@@ -171,7 +171,7 @@ def test_usage_errors(series):
         ({"-o": None}, series, "Missing option '-o'"),
         ({"--method": "guess"}, series, "'guess' is not one of"),
         ({"--method": "max"}, series, "method must be one of 'covariance', 'ring', not 'max'"),
-        ({"--threshold-rel": "-1"}, series, "threshold_rel must be"),
+        ({"--threshold-rel": "-1", "--method": "covariance"}, series, "threshold_rel must be"),
         ({"--jobs": "0"}, series, "0 is not in the range"),
         ({"-p": folder / "none.poni"}, series, f"there is no PONI file {folder / 'none.poni'}"),
         ({"-p": folder / "broken.poni"}, series, "broken.poni, line 1"),
@@ -299,6 +299,47 @@ def test_an_interruption_keeps_what_was_done(series, monkeypatch):
     assert (code, err) == (0, "")
     assert "4 of 4 files" in said
     assert done == [path.stat().st_mtime_ns for path in (folder / "out" / "image_0.poni", folder / "out" / "image_1.poni")]
+
+
+def test_an_interruption_before_anything_was_done(series, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "make_folder", interrupted)
+    folder = series[0].parent
+    assert recalibrate(*series, "-p", folder / "cal.poni", "-o", folder / "out") == (
+        1, "", "edfast: interrupted before any file was done\n")
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["hits", "x.h5", "-b", "b", "-o", "o.h5", "--method", "pearson", "--cut-off", 3], "--cut-off does nothing with --method"),
+    (["hits", "x.h5", "-b", "b", "-o", "o.h5", "--max-cc", 0.5], "--max-cc does nothing with --method chi2"),
+    (["recalibrate", "x.dm4", "-p", "p", "-o", "o", "--threshold-rel", 0.5], "--threshold-rel does nothing with"),
+    (["recalibrate", "x.dm4", "-p", "p", "-o", "o", "--method", "max", "--min-size", 3], "--min-size does nothing with"),
+    (["recalibrate", "x.dm4", "-p", "p", "-o", "o", "--resume", "--overwrite"], "--overwrite does nothing with --resume"),
+    (["classify", "x.h5", "-o", "o.h5", "--perplexity", 3], "--perplexity does nothing with --method SpecEM"),
+    (["classify", "x.h5", "-o", "o.h5", "--method", "TSNE", "--neighbors", 3], "--neighbors does nothing with --method TSNE"),
+    (["track", "--watch", ".", "-p", "p", "--host", "0.0.0.0"], "--host does nothing without --serve"),
+])
+def test_options_that_do_nothing_are_refused(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = edfast(*arguments)
+    assert (code, out) == (2, "")
+    assert f"Error: {said}" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_messages_name_the_option(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((5, 16, 16)))
+    for option, value in (("--classes", 9), ("--components", 9), ("--neighbors", 9), ("--jobs", 0)):
+        code, _, err = edfast("classify", tmp_path / "x.npy", "-o", tmp_path / "o.h5", option, value)
+        assert code == 2
+        assert err.startswith(f"edfast: {option} must be")
+
+
+def test_as_a_module():
+    run = subprocess.run([sys.executable, "-m", "edfast", "-V"], capture_output=True, text=True, check=True)
+    assert run.stdout == f"edfast {__version__}\n"
 
 
 def test_threads_change_nothing_but_the_time(series):

@@ -112,7 +112,7 @@ def test_nothing_is_half_written(run7):
         ((path, "-b", "background", "-o", folder / "x.png"), "must end in one of .h5"),
         ((path, "-b", "background", "-o", folder / "no" / "x.h5"), "cannot be written"),
         ((folder / "none.h5", "-b", "background", "-o", folder / "x.h5"), "there is no such file"),
-        ((path, "-b", "mask", "-o", folder / "x.h5", "--radii", 70, 90), "radii_range leaves no pixel"),
+        ((path, "-b", "mask", "-o", folder / "x.h5", "--radii", 70, 90), "--radii leaves no pixel"),
         ((path, "-b", folder / "background.npy", "-o", folder / "x.h5", "-d", "nope"), "nope"),
         ((path, "-b", "background", "-o", folder / "x.h5", "--max-cc", 3, "--method", "pearson"), "max_cc"),
     ):

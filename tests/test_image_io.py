@@ -163,8 +163,7 @@ def test_files_that_are_no_maps(tmp_path):
     (tmp_path / "text.mrc").write_text("no map\n" * 300)
     writeccp4(np.ones((4, 4, 4)), tmp_path / "short.mrc")
     (tmp_path / "short.mrc").write_bytes((tmp_path / "short.mrc").read_bytes()[:1100])
-    (tmp_path / "empty.mrc").touch()
-    for name in ("text.mrc", "short.mrc", "empty.mrc"):
+    for name in ("text.mrc", "short.mrc"):
         with pytest.raises(FileFormatError, match=f"{name}: not a CCP4 or MRC map, or damaged") as caught:
             readccp4(tmp_path / name)
         assert "\n" not in str(caught.value)

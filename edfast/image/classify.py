@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _stacks
-from .._validation import as_count, as_mask, as_number, choose
+from .._validation import as_count, as_jobs, as_mask, as_number, choose
 
 __all__ = ["cluster_fSpec", "cluster_fTSNE"]
 
@@ -52,7 +52,7 @@ def cluster_fSpec(dataset, mask=None, low_filter=0.3, decomposition="SVD", ncomp
     clustering : int, optional
         Number of classes; none are looked for if it is not positive.
     njobs : int, optional
-        Threads of scikit-learn's searches for neighbours; -1 = all cores.
+        Threads of scikit-learn's searches for neighbours; -1 = all cores, -2 = all but one, and so on.
     verbose : bool, optional
         Show a progress bar for long work, and log what is done (level INFO, logger ``edfast``).
     random_state : int or numpy random generator, optional
@@ -108,6 +108,7 @@ def cluster_fSpec(dataset, mask=None, low_filter=0.3, decomposition="SVD", ncomp
     True
     """
     count, mask, low_filter, clustering = _checked(dataset, mask, low_filter, clustering)
+    njobs = as_jobs(njobs)
     choose(decomposition, "decomposition", ("SVD", "LLE", "SpecEM"))
     choose(LLEmethod, "LLEmethod", ("standard", "modified", "hessian", "ltsa"))
     ncomponent = _below(ncomponent, "ncomponent", count)
@@ -157,7 +158,7 @@ def cluster_fTSNE(dataset, mask=None, low_filter=0.3, no_dims=2, perplexity=20, 
     clustering : int, optional
         Number of classes; none are looked for if it is not positive.
     njobs : int, optional
-        Threads of scikit-learn's searches for neighbours; -1 = all cores.
+        Threads of scikit-learn's searches for neighbours; -1 = all cores, -2 = all but one, and so on.
     verbose : bool, optional
         Show a progress bar for long work, and log what is done (level INFO, logger ``edfast``).
     random_state : int or numpy random generator, optional
@@ -201,6 +202,7 @@ def cluster_fTSNE(dataset, mask=None, low_filter=0.3, no_dims=2, perplexity=20, 
     ((40, 2), [])
     """
     count, mask, low_filter, clustering = _checked(dataset, mask, low_filter, clustering)
+    njobs = as_jobs(njobs)
     no_dims = _below(no_dims, "no_dims", count)
     perplexity = as_number(perplexity, "perplexity", above=0)
     if perplexity >= count:

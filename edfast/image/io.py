@@ -4,7 +4,6 @@ Files are written atomically: they are there complete, or not at all.
 """
 
 import contextlib
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from .._dm import FileFormatError
 from .._files import check_not_input, check_output, replacing, write_atomically
-from .._validation import as_number, choose
+from .._validation import as_array, as_number, as_path, choose
 
 __all__ = ["cxi_parser", "pdb2density", "readccp4", "readpdb_full", "writeccp4", "xyz2pdb"]
 
@@ -63,7 +62,7 @@ def readccp4(file_path, *, axes="file"):
     import mrcfile
 
     choose(axes, "axes", ("file", "xyz"))
-    path = os.fsdecode(file_path)
+    path = as_path(file_path, "file_path")
     with _readable(path, "CCP4 or MRC map"), mrcfile.open(path, mode="r") as file:
         volume, header = file.data, file.header
     volume = volume.astype(volume.dtype.newbyteorder("="))
@@ -279,8 +278,12 @@ def pdb2density(pdb_file, resolution, lamda=None, *, voxel_size=None):
     from ._density import density_cube
 
     positions -= electrons @ positions / electrons.sum()
-    return density_cube(positions, kinds, electrons / numbers, np.array([atom.b_iso for atom in atoms]), amplitudes, exponents,
-                        resolution, voxel_size)
+    try:
+        return density_cube(positions, kinds, electrons / numbers, np.array([atom.b_iso for atom in atoms]), amplitudes,
+                            exponents, resolution, voxel_size)
+    except MemoryError as error:
+        raise ValueError(f"resolution={resolution:g} with voxel_size={voxel_size:g} needs more memory than there is "
+                         f"({error}): give a larger resolution") from None
 
 
 def xyz2pdb(xyz_array, atom_type, b_factor=None, save_file="./convert.pdb"):
@@ -375,7 +378,7 @@ def cxi_parser(cxifile, out="std"):
     """
     import h5py
 
-    path = os.fsdecode(cxifile)
+    path = as_path(cxifile, "cxifile")
     to_file = out != "std"
     if to_file:
         check_not_input(out, path, name="out")
@@ -397,6 +400,8 @@ def _readable(path, kind):
             raise FileNotFoundError(f"{path}: there is no such file")
         if Path(path).is_dir():
             raise FileFormatError(f"{path}: this is a folder; give the name of a file")
+        if Path(path).stat().st_size == 0:
+            raise FileFormatError(f"{path}: the file is empty")
         yield
     except (FileNotFoundError, FileFormatError, ImportError):
         raise
@@ -409,7 +414,7 @@ def _readable(path, kind):
 
 def _as_map(volume):
     """`volume` in a dtype that a map can hold."""
-    array = np.asarray(volume)
+    array = as_array(volume, "volume")
     if array.ndim != 3 or array.size == 0:
         raise ValueError(f"volume must have three axes and at least one voxel, not the shape {array.shape}")
     if array.dtype.kind not in "biufc":
@@ -430,7 +435,7 @@ def _first_model(pdb_file):
     """The first model of a structure file, as gemmi has it, with at least one atom."""
     import gemmi
 
-    path = os.fsdecode(pdb_file)
+    path = as_path(pdb_file, "pdb_file")
     with _readable(path, "PDB or mmCIF file"):
         structure = gemmi.read_structure(path, merge_chain_parts=False, format=gemmi.CoorFormat.Detect)
     if len(structure) == 0 or structure[0].count_atom_sites() == 0:

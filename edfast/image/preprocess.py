@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from .._stacks import blocks, open_stack, per_block, per_frame, rewrite
-from .._validation import as_center, as_count, as_data, as_image, as_mask, as_number, choose
+from .._validation import as_center, as_count, as_data, as_image, as_jobs, as_mask, as_number, choose
 from ._friedel import checked_radii, friedel_center
 
 __all__ = ["adu2photon", "avg_pooling", "cal_correction_factor", "fix_artifact", "fix_artifact_auto", "hit_find",
@@ -380,8 +380,7 @@ def fix_artifact_auto(dataset, estimated_center, njobs=1, mask=None, vol_of_bins
     mask = np.zeros(shape, bool) if mask is None else mask
     size = as_count(vol_of_bins, "vol_of_bins", minimum=1)
     threshold = as_number(threshold, "threshold", above=0)
-    if as_count(njobs, "njobs", minimum=-1) == 0:
-        raise ValueError("njobs must be a number of threads, or -1 for all cores, not 0")
+    njobs = as_jobs(njobs)
 
     def work(block):
         mean = _mean(*_sums(block)).reshape(shape)
