@@ -36,6 +36,9 @@ _FOUND = 4.0        # squared, that a further ring adds to this by having been l
 _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors, and
+_BY_CHANCE = 1.5    # standard errors by which the scatter of the sectors may differ from the usual one without a reason
+_APART = 6.0, 15.0  # squared standard errors, in the chi2 of the sectors, that the centre of a ring may be off the common one
+                    # by chance, and from where on it is tried without that ring
 _ALL_ROUND = 0.35   # if chi2 is above this: below it the cells miss the model in the same way all round, which spots do not
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
 _STANDING = 0.14, 1.0   # and of those that were
@@ -127,11 +130,13 @@ class _Solution:
     faintest sectors, as the robust profile shows it.
     """
 
-    def __init__(self, state, table, angles, plan, gain, covariance, weights, trust, scores, signal, variances, noise):
+    def __init__(self, state, table, angles, plan, gain, covariance, weights, trust, scores, moves, signal, variances,
+                 noise):
         from .kernels import rings
 
         self.state, self.table, self.angles, self.plan, self.gain, self.noise = state, table, angles, plan, gain, noise
         self.covariance, self.agreement, self.weights, self.scores = covariance, weights, weights * trust, scores
+        self.moves = moves
         n = len(state.radii)
         self.heights, self.even, self.typical = np.zeros((3, n))
         seen = rings.judge_rings(signal, variances, self.weights, plan[3], _SPOT, self.heights, self.even, self.typical)
@@ -150,6 +155,15 @@ class _Solution:
     def rings(self):
         """Rows of radius, width, height, significance."""
         return np.array([self.state.radii, self.state.widths, self.typical, self.sure]).T.copy()
+
+    @cached_property
+    def apart(self):
+        """How far a ring by itself would have its centre from the common one, at most: squared, in standard errors."""
+        dx, dy, xx, xy, yy = self.moves.T
+        determinant = xx * yy - xy * xy
+        known = determinant > 1e-6 * xx * yy
+        far = np.where(known, dx * dx * yy - 2 * dx * dy * xy + dy * dy * xx, 0) / np.where(known, determinant, 1)
+        return float(far.max()) / max(self.chi2, 1.0)
 
     @cached_property
     def chi2(self):
@@ -203,17 +217,17 @@ def _fit(frame, radial, state, ellipse, final=True):
     radii, widths, geometry = state.radii.copy(), state.widths.copy(), state.about(origin)
     covariance = np.zeros((4 + 3 * n,) * 2)
     weights, trust, scores = np.ones((3, groups, n_sectors))
+    moves = np.zeros((n, 5))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
         table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final, spans, noise, signal,
-        _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores,
-        np.empty((groups, m, m + 2, n_sectors)),
-        np.zeros((size, size + 2)), covariance)
+        _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores, moves,
+        np.empty((groups, m, m + 2, n_sectors)), np.zeros((size, size + 2)), covariance)
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
     covariance[:2] = unstretch @ covariance[:2]
     covariance[:, :2] = covariance[:, :2] @ unstretch.T
     found = _State(origin.center + unstretch @ geometry[:2], origin.strain + geometry[2:], radii, widths)
-    return _Solution(found, table, angles, plan, gain, covariance, weights, trust, scores, signal, variances, noise)
+    return _Solution(found, table, angles, plan, gain, covariance, weights, trust, scores, moves, signal, variances, noise)
 
 
 class _Profile(NamedTuple):
@@ -265,7 +279,7 @@ def _look_for_rings(radial, known):
         return known
     # Beside a stop or at the edge of the frame a ring may show one flank only: looked for where there is nothing better.
     for reach in (2.2, 0.7) if not len(known) else (2.2,):
-        found = profile.find_rings(rest.copy(), error, _WIDTHS, least, 0.003, reach, rings)
+        found = profile.find_rings(rest.copy(), error, _WIDTHS, least, reach, rings)
         if found:
             break
     rings = rings[:found]
@@ -568,7 +582,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
         found, why = _best(levels, places, attempt, ellipse)
         if found is not None:
             try:
-                return _last_fit(levels, *found, radius, ellipse, max_rings)
+                return _last_fit(levels, *_behind_rim(*found, ellipse), radius, ellipse, max_rings)
             except RingNotFoundError as error:
                 why = str(error)
         reason = why or reason
@@ -598,6 +612,31 @@ def _best(levels, starts, attempt, ellipse):
     return best, reason
 
 
+def _behind_rim(frame, solution, outcome, bumps, radial, ellipse):
+    """What was found, or what is found without the innermost ring and all within, if that has another centre.
+
+    Where it is darker within than between the rings, there may be a round stop, whose rim looks like a ring about its own centre.
+    """
+    found = frame, solution, outcome, bumps, radial
+    radius, width = solution.rings[0, :2]
+    place, known = np.arange(len(radial.mean)) + 0.5 - radius, radial.error < np.inf
+    within, beyond = known & (place < -2.5 * width), known & (place > 2 * width) & (place < 12 * width)
+    if not within.any() or not beyond.any():
+        return found
+    error = math.hypot(radial.error[within].min(), radial.error[beyond].min())
+    if radial.mean[within].mean() + _CHANCE * error > radial.mean[beyond].min():
+        return found
+    y, x = np.ogrid[:frame.shade.shape[0], :frame.shade.shape[1]]
+    far = np.hypot(*(frame.size * (v + 0.5) - 0.5 - center for v, center in zip((x, y), solution.state.center, strict=True)))
+    hidden = _Frame(frame.image, frame.bad, frame.shade | (far < radius + 2.5 * width + frame.size), frame.size)
+    other = _try(hidden, solution.state.center, ellipse)
+    if other[0] is None or _doubt(other[0]):
+        return found
+    move = other[0].state.center - solution.state.center
+    spread = sum(one.covariance[:2, :2] * _scatter(one, ellipse) for one in (solution, other[0]))
+    return (hidden, *other) if move @ np.linalg.pinv(spread) @ move > _APART[1] else found
+
+
 def _last_fit(levels, frame, solution, outcome, bumps, radial, radius, ellipse, max_rings):
     """The `RingFit` of what was found on the middle-sized image, from as many of the pixels as tell something."""
     factor = levels.factor
@@ -609,7 +648,7 @@ def _last_fit(levels, frame, solution, outcome, bumps, radial, radius, ellipse, 
     left = bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < 2 * outcome[:, 1].max())] if max_rings is None else bumps[:0]
     solution = _joined(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse)
     frame, solution = _reshaded(frame, solution, ellipse)
-    solution = _without_one(frame, solution, ellipse)
+    solution = _concentric(frame, _without_one(frame, solution, ellipse), ellipse)
     return _result(solution, block, radius, ellipse)
 
 
@@ -725,6 +764,21 @@ def _without_one(frame, solution, ellipse):
             if other is not None and _told(other.rings) > _WORTH * _told(rings) and _better(other, solution):
                 return other
     return solution
+
+
+def _concentric(frame, solution, ellipse):
+    """The solution without rings that are not about the same centre as the others: the rim of a round stop is about its own.
+
+    Rings are left out, in each turn the one without which the others agree best, until they do; or it stays as it is.
+    """
+    best = solution
+    while best.apart > _APART[1] and len(best.rings) > 2:
+        others = [_settle(frame, None, best.state, np.delete(best.rings, k, 0), ellipse)[0] for k in range(len(best.rings))]
+        others = [other for other in others if other is not None and not _doubt(other)]
+        if not others:
+            return solution
+        best = min(others, key=lambda other: other.apart)
+    return best if best.apart < _APART[1] else solution
 
 
 def _joined(frame, solution, bumps, ellipse):
@@ -849,14 +903,18 @@ def _seen(solution, by_group):
 
 
 def _scatter(solution, ellipse):
-    """Factor on all variances by which the sectors scatter more than chance allows, or less.
+    """Factor on all variances by which the sectors scatter more than the noise between pixels lets them, or less.
 
-    Less where the rings are no Gaussians: what all sectors miss alike has been taken for noise, and is none.
+    More where the noise of neighbours is alike (a camera's point spread, smoothing), or the rings are no ellipses about one
+    centre; less where they are no Gaussians: what all sectors miss alike has been taken for noise, and is none.
     """
-    scores = solution.scores[solution.scores != 0]
-    free = max(scores.size - 2 - 2 * ellipse - len(solution.state.radii), 1)
-    ratio, chance = np.minimum(scores ** 2, 16.0).sum() / free, math.sqrt(2 / free)
-    return float(ratio / min(max(ratio, 1 / (1 + 2 * chance)), 1 + 1.5 * chance))
+    squares = solution.scores[solution.scores != 0] ** 2
+    free = max(squares.size - 2 - 2 * ellipse - len(solution.state.radii), 1)
+    # Few sectors may contradict all others by any amount.
+    ratio = np.minimum(squares, 16 * max(np.median(squares) / 0.455, 1)).sum() / free if squares.size else 1.0
+    beyond = abs(ratio - 1) / math.sqrt(2 / free)
+    factor = 1 + (float(ratio) - 1) * min(max(beyond / _BY_CHANCE - 1, 0), 1)
+    return factor * max(1, solution.apart / _APART[0])
 
 
 def _result(solution, factor, radius, ellipse):

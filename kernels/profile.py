@@ -209,7 +209,7 @@ def refine_bump(mean, error, bump):
 
 
 @jit
-def weigh_bumps(mean, error, weight, widths, floor, reach, low, high, heights, sure):
+def weigh_bumps(mean, error, weight, widths, reach, low, high, heights, sure):
     """Heights of bumps and how sure they are, 0 for none, with all that bins `low` to `high` have to say in.
 
     Rows of `heights` and `sure` are widths, each at whole places and half way between, columns are bins of the profile.
@@ -227,28 +227,24 @@ def weigh_bumps(mean, error, weight, widths, floor, reach, low, high, heights, s
             inner, outer = max(np.int64(place - reach * w), 0), min(np.int64(place + reach * w) + 1, n - 1)
             crest = np.int64(place + 0.5)
             shown = error[crest] + error[inner] + error[outer] < np.inf
-            if shown and heights[k, i] > max(floor, 0.15 * abs(mean[inner] - mean[outer])):
+            if shown and heights[k, i] > 0.15 * abs(mean[inner] - mean[outer]):
                 sure[k, i] = heights[k, i] * np.sqrt(sure[k, i])
             else:
                 sure[k, i] = 0.0
 
 
 @jit
-def find_rings(mean, error, widths, threshold, floor, reach, rings):
+def find_rings(mean, error, widths, threshold, reach, rings):
     """Bumps of the profile, most significant first: rings[k] = place, width, height, its significance; returns their number.
 
-    `mean` is used up. A bump counts if it exceeds its error `threshold` times and the range of the profile `floor` times, if
-    the profile is known `reach` widths to both sides, and if it is no mere wrinkle of a steep background.
+    `mean` is used up. A bump counts if it exceeds its error `threshold` times, if the profile is known `reach` widths to both
+    sides, and if it is no mere wrinkle of a steep background.
     """
     n = mean.shape[0]
     found, tried, spoilt = 0, 0, np.zeros(n, np.bool_)
-    low, high = np.inf, -np.inf
-    for i in range(n):
-        if error[i] < np.inf:
-            low, high = min(low, mean[i]), max(high, mean[i])
-    weight, floor = 1 / error ** 2, floor * (high - low)
+    weight = 1 / error ** 2
     heights, sure = np.zeros((2, 2 * widths.shape[0], n))
-    weigh_bumps(mean, error, weight, widths, floor, reach, 0.0, np.float64(n), heights, sure)
+    weigh_bumps(mean, error, weight, widths, reach, 0.0, np.float64(n), heights, sure)
     while found < rings.shape[0] and tried < 2 * rings.shape[0]:
         best = np.argmax(sure)
         k, i = best // n, best % n
@@ -264,7 +260,7 @@ def find_rings(mean, error, widths, threshold, floor, reach, rings):
             found += 1
             for i in range(n):
                 mean[i] -= bump[2] * np.exp(-0.5 * ((i - bump[0]) / bump[1]) ** 2)
-            weigh_bumps(mean, error, weight, widths, floor, reach, bump[0] - 5 * bump[1], bump[0] + 5 * bump[1], heights, sure)
+            weigh_bumps(mean, error, weight, widths, reach, bump[0] - 5 * bump[1], bump[0] + 5 * bump[1], heights, sure)
         for k in range(sure.shape[0]):
             for i in range(n):
                 if spoilt[min(i + k % 2, n - 1)]:

@@ -463,6 +463,27 @@ def residual_scores(full, n, x, scores, information):
 
 
 @jit
+def own_centers(full, n, x, harmonics, weights, moves):
+    """Where each ring of a group would have its centre, were it not tied to that of the others, to first order.
+
+    moves[k]: gradient (2) about the common solution x and curvature (xx, xy, yy), summed over the sectors.
+    """
+    m, base = full.shape[0], n + 2
+    moves[:] = 0.0
+    for k in range(n):
+        for j in range(full.shape[2]):
+            c, s, w = harmonics[0, j], harmonics[1, j], weights[j]
+            slope, curve = full[base + k, m, j], w * full[base + k, base + k, j]
+            for q in range(base, m):
+                slope -= full[min(base + k, q), max(base + k, q), j] * x[q, j]
+            moves[k, 0] += w * slope * c
+            moves[k, 1] += w * slope * s
+            moves[k, 2] += curve * c * c
+            moves[k, 3] += curve * c * s
+            moves[k, 4] += curve * s * s
+
+
+@jit
 def noise_line(stats, noise):
     """Variance as a line in the signal, from the sums of sector_equations; never negative, never a falling line."""
     det = stats[0] * stats[2] - stats[1] * stats[1]
@@ -548,9 +569,9 @@ def _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_fi
 
 
 @jit
-def _spread_out(harmonics, ring_first, degrees, back_first, theta, radii, store, free, mix, strengths, signal, variances,
-                scores, information):
-    """Coefficients of each sector that belong to the common solution, the variances of their deviations, and the scores.
+def _spread_out(harmonics, ring_first, degrees, back_first, theta, radii, store, free, mix, weights, strengths, signal,
+                variances, scores, information, moves):
+    """Coefficients of each sector that belong to the common solution, the variances of their deviations, scores and moves.
 
     The coefficients come to the share `mix` from this turn, for the rest from the one before.
     """
@@ -568,6 +589,7 @@ def _spread_out(harmonics, ring_first, degrees, back_first, theta, radii, store,
                 strengths[k0 + p] = x[3 * n + 2 + p] if free else signal[g, p]
         variances_each(full, n + 2, z, variances[g])
         residual_scores(full, n, x, scores[g], information[g])
+        own_centers(full, n, x, harmonics, weights[g], moves[k0:k0 + n])
 
 
 @jit
@@ -646,7 +668,7 @@ def _against(last, theta, total):
 
 @jit
 def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spots, spans, noise,
-              signal, enough, precision, variances, weights, trust, scores, store, total, covariance):
+              signal, enough, precision, variances, weights, trust, scores, moves, store, total, covariance):
     """Gauss-Newton fit of all rings, until it has settled or is hopeless.
 
     radii, widths, geometry, noise, signal ... are start values and results; `spans` are the ranges of the signal, with which
@@ -693,7 +715,8 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         damp = min(relax, 1.0 / big) if big > 0.0 else 1.0
         theta[:4 + 2 * n] *= damp
         _spread_out(harmonics, ring_first, degrees, back_first, theta, radii, store, turn < FREE_TURNS - 1,
-                    relax if turn > FREE_TURNS else 1.0, strengths, signal, variances, scores, information)
+                    relax if turn > FREE_TURNS else 1.0, weights * trust, strengths, signal, variances, scores, information,
+                    moves)
         if turn == FREE_TURNS - 1:
             for g in range(lo.shape[0]):
                 for p in range(ring_first[g + 1] - ring_first[g] + 2):

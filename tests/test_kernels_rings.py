@@ -399,6 +399,27 @@ def test_keep_large_like_scipy(least):
     np.testing.assert_array_equal(flags, expected)
 
 
+def test_own_centres_are_where_gradient_and_curvature_put_them():
+    """Ring k with a centre of its own moves by (dx cos + dy sin) in each sector: the chain rule on the sectors' equations."""
+    rng = np.random.default_rng(8)
+    n, degree, sectors = 2, 3, 16
+    m, base = 4 * n + 3 + degree, n + 2
+    full, x, weights = rng.random((m, m + 2, sectors)), rng.random((m, sectors)), rng.random(sectors)
+    angles = np.linspace(0, 2 * np.pi, sectors, endpoint=False)
+    harmonics = np.array([np.cos(angles), np.sin(angles), np.cos(2 * angles), np.sin(2 * angles), np.ones(sectors)])
+    moves = np.empty((n, 5))
+    rings.own_centers(full, n, x, harmonics, weights, moves)
+    for j in range(n):
+        gradient, curvature = np.zeros(2), np.zeros((2, 2))
+        for s in range(sectors):
+            upper = np.triu(full[:, :m, s])
+            matrix = (upper + upper.T - np.diag(np.diag(upper)))[base:, base:]
+            slope = full[base + j, m, s] - matrix[j] @ x[base:, s]
+            gradient += weights[s] * slope * harmonics[:2, s]
+            curvature += weights[s] * matrix[j, j] * np.outer(harmonics[:2, s], harmonics[:2, s])
+        np.testing.assert_allclose(moves[j], [*gradient, curvature[0, 0], curvature[0, 1], curvature[1, 1]])
+
+
 @pytest.mark.parametrize("center", [(11.3, 8.9), (0.0, 0.0), (-6.5, 30.25)])
 def test_profile_score(center):
     rng = np.random.default_rng(14)
@@ -683,12 +704,12 @@ def test_rings_in_a_profile():
         mean += height * np.exp(-0.5 * ((x - place) / width) ** 2)
     mean += rng.normal(0, 0.5, 150)
     widths, found = np.array([0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0]), np.zeros((6, 4))
-    number = profile.find_rings(mean.copy(), np.full(150, 0.5), widths, 4.0, 0.003, 2.2, found)
+    number = profile.find_rings(mean.copy(), np.full(150, 0.5), widths, 4.0, 2.2, found)
     assert number >= 3
     strongest = found[:3]
     np.testing.assert_allclose(np.sort(strongest[:, 0]), [40.2, 70.6, 110.1], atol=0.4)
     np.testing.assert_allclose(strongest[np.argsort(strongest[:, 0]), 2], [25, 60, 12], rtol=0.2)
-    assert profile.find_rings(20 + rng.normal(0, 0.5, 150), np.full(150, 0.5), widths, 6.0, 0.003, 2.2, found) == 0
+    assert profile.find_rings(20 + rng.normal(0, 0.5, 150), np.full(150, 0.5), widths, 6.0, 2.2, found) == 0
 
 
 def test_rings_are_subtracted_by_their_mean_over_each_bin():

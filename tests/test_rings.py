@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 import edfast
 from benchmarks import scenes
@@ -457,6 +458,49 @@ def test_errors_are_right_where_no_ring_is_gaussian():
     assert 0.7 < np.sqrt(np.mean(np.square(pulls))) < 1.25
 
 
+@pytest.mark.parametrize("beam", [1e3, 1e4, 1e5])
+def test_a_direct_beam_that_outshines_the_rings_hides_none_of_them(beam):
+    """Its tail too is steeper and brighter than the rings are; nothing is clipped."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:512, :512]
+    r = np.hypot(x - 263.3, y - 248.7)
+    image = 0.6 * np.exp(-(r - 80) / 90)
+    for radius, height in ((80, 1), (92, 0.5), (131, 0.4), (153, 0.4)):
+        image += height * np.exp(-0.5 * ((r - radius) / 3) ** 2)
+    image += beam * (np.exp(-0.5 * (r / 3) ** 2) + 0.003 / (1 + (r / 6) ** 2) ** 1.5)
+    fit = fit_ring(rng.poisson(100 * image))
+    assert_right(fit, (263.3, 248.7), 0.04)
+    assert fit.n_rings == 4
+
+
+@pytest.mark.parametrize("counts", [1, 4])
+def test_the_rim_of_a_round_stop_is_not_about_the_centre(counts):
+    """It is a few pixels off, cuts into the innermost ring, and looks like a ring itself."""
+    pulls = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        y, x = np.mgrid[:512, :512]
+        r = np.hypot(x - 258.3, y - 251.7)
+        image = 0.02 + 0.8 * np.exp(-(r - 82) / 70)
+        for radius, height in ((82, 1), (95, 0.5), (134, 0.35), (157, 0.38), (206, 0.15)):
+            image += height * np.exp(-0.5 * ((r - radius) / 4.5) ** 2)
+        shift, size = rng.normal(0, 3, 2), 82 * rng.uniform(0.9, 1.12)
+        stop = gaussian_filter((np.hypot(x - 258.3 - shift[0], y - 251.7 - shift[1]) > size) * 1.0, 1.0)
+        fit = fit_ring(rng.poisson(counts * image * stop))
+        pulls.append(math.hypot((fit.cx - 258.3) / fit.cx_err, (fit.cy - 251.7) / fit.cy_err))
+    assert max(pulls) < 6
+
+
+@pytest.mark.parametrize("blur", [0.8, 1.5])
+def test_errors_are_right_where_the_noise_of_neighbours_is_alike(blur):
+    pulls = []
+    for seed in range(20):
+        image, truth = simulate(seed, shape=(256, 256), radii=(60.0, 85.0), widths=3.5, center=(131.3, 125.6))
+        fit = fit_ring(gaussian_filter(image.astype(np.float32), blur))
+        pulls += [(fit.cx - truth.cx) / fit.cx_err, (fit.cy - truth.cy) / fit.cy_err]
+    assert 0.75 < np.sqrt(np.mean(np.square(pulls))) < 1.4
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_rim_of_a_stop_before_a_broad_beam_is_no_ring(seed):
     rng = np.random.default_rng(seed)
@@ -628,7 +672,7 @@ def test_everything_masked():
     ({"center": 5}, (ValueError, TypeError), "center"),
     ({"center": (math.nan, 5)}, ValueError, "center must be a finite number.* nan"),
     ({"center": ("a", 5)}, TypeError, "center must be a number, not 'a'"),
-    ({"radius": 0}, ValueError, "radius must be a finite number .*above 0, not 0"),
+    ({"radius": 0}, ValueError, "radius must be a finite number above 0 .*, not 0"),
     ({"radius": -3}, ValueError, "radius"),
     ({"radius": math.inf}, ValueError, "radius"),
     ({"radius": "30"}, TypeError, "radius must be a number, not '30'"),
