@@ -52,6 +52,7 @@ COLUMNS = ("path", "poni", "cx", "cy", "cx_err", "cy_err", "dx", "dy", "a", "b",
            "quality", "chi2", "coverage", "flags", "smooth_cx", "smooth_cy", "size", "mtime_ns", "index", "misplaced", "run")
 TEXTS = frozenset(("path", "poni", "status", "error", "flags"))
 _NONE = ["" if name in TEXTS else math.nan for name in COLUMNS]
+_INDIFFERENT = frozenset(("smooth", "jobs", "block", "output", "executor"))     # options that change no result
 _STORED = {"poni": "CASE status WHEN 'ok' THEN name END", "index": "position"}
 
 
@@ -120,6 +121,21 @@ class Ledger:
         with self._connected() as connection:
             found = dict(connection.execute("SELECT status, count(*) FROM files GROUP BY status"))
         return {status: found.get(status, 0) for status in ("ok", "failed", "pending")}
+
+    def mixture(self):
+        """What differs if files were done by different options, such as "method covariance (3 files); method ring (5 files)".
+
+        Resumed runs leave files alone that they are not given; "" where all were done by the same options.
+        """
+        with self._connected() as connection:
+            found = connection.execute("SELECT options, count(*) FROM files JOIN runs ON run = runs.id WHERE status = 'ok' "
+                                       "GROUP BY digest ORDER BY runs.id").fetchall()
+        sets = [json.loads(options) for options, _ in found]
+        names = [name for name in self.options if name not in _INDIFFERENT
+                 and len({repr(each.get(name)) for each in sets}) > 1]
+        names = [name for name in names if not name.endswith("sha256")] or names
+        return "; ".join(", ".join(f"{name} {each.get(name)}" for name in names) + f" ({number} file{'s' * (number > 1)})"
+                         for each, (_, number) in zip(sets, found, strict=True) if len(sets) > 1)
 
     def rows(self, status=None):
         """Iterate over the files in the order of the input, without reading all of them at once.

@@ -341,7 +341,8 @@ def table(found):
              f"milliseconds: median and 95th percentile of {found.repetitions} repetitions after {WARM_UP} to warm up", "",
              f"{'stage':26}{'one thread':>18}" + f"{f'{several} threads':>20}" * (several > 1)]
     for name, (one, more) in found.stages.items():
-        lines.append(f"{name:26}{_times(one):>18}" + (f"{_times(more):>20}" if more else ""))
+        error = one.error or (more.error if more else "")
+        lines.append(f"{name:26}" + (f"  {error}" if error else f"{_times(one):>18}" + (f"{_times(more):>20}" if more else "")))
     lines += ["", f"batch, method {found.method}"]
     if found.error:
         return "\n".join([*lines, f"  not measured, the image fails: {found.error}"])
@@ -357,8 +358,7 @@ def table(found):
 
 
 def _times(time):
-    return time.error[:18] if time.error else f"{time.median:.3f} {time.p95:8.3f}" if time.median < 100 else \
-        f"{time.median:.0f} {time.p95:8.0f}"
+    return f"{time.median:.3f} {time.p95:8.3f}" if time.median < 100 else f"{time.median:.0f} {time.p95:8.0f}"
 
 
 def _duration(seconds):

@@ -11,13 +11,14 @@ from .tracking import CenterTracker
 DTYPES = ("float32", "float64", "uint8", "uint16", "uint32", "int8", "int16", "int32")
 
 
-def warm_up(dtypes=DTYPES):
-    """Compile the kernels for each of `dtypes`; yields its name and the seconds that it took."""
+def warm_up(dtypes=DTYPES, *, begin=lambda name: None):
+    """Compile the kernels for each of `dtypes`, whose name `begin` is told; yields its name and the seconds that it took."""
     rings, _ = ring_pattern((192, 192), radii=[40, 60], amplitudes=80.0, beamstop=BeamStop(15), random_state=0)
     beam, _ = ring_pattern((192, 192), radii=[40, 60], amplitudes=30.0, direct_beam=80.0, random_state=0)
     mask = np.zeros(rings.shape, bool)
     mask[0] = True
     for name in dtypes:
+        begin(name)
         start = time.perf_counter()
         for image, beamstop, methods in ((rings, True, WITH_BEAMSTOP), (beam, False, WITHOUT_BEAMSTOP)):
             for variant in _variants(image, np.dtype(name)):

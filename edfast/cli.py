@@ -472,13 +472,13 @@ def _say_or_stop(text):
 def warmup():
     """Compile all kernels now, so that the first image does not wait for them.
 
-    Compiled kernels are kept on disk, for this version of edfast; the folder is NUMBA_CACHE_DIR where that is set.
+    It takes some minutes, half of them for the first kind of pixels, and seconds where it was done before. Compiled kernels are kept on disk, for this version of edfast; the folder is NUMBA_CACHE_DIR where that is set.
     """
     from ._warmup import warm_up
 
     with _one_line():
-        for name, seconds in warm_up():
-            click.echo(f"{name:10} {seconds:6.1f} s")
+        for _, seconds in warm_up(begin=lambda name: click.echo(f"{name:10}", nl=False)):
+            click.echo(f" {seconds:6.1f} s")
 
 
 def _calibrate(cif, image, output, mask, known, **options):
@@ -549,6 +549,8 @@ def _summarise(ledger, seconds):
     flagged, misplaced = 0, 0.0
     for row in ledger.rows("ok"):
         flagged, misplaced = flagged + bool(row["flags"]), max(misplaced, row["misplaced"])
+    if mixture := ledger.mixture():
+        click.echo(f"edfast: the results are of different options: {mixture}; give all files, or another folder", err=True)
     if flagged:
         click.echo(f"edfast: {flagged} centre{'s are' if flagged > 1 else ' is'} flagged, because the beam jumps there or is "
                    "badly known; the report shows which", err=True)

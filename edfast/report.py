@@ -96,6 +96,7 @@ class _Run:
 
     def __init__(self, ledger):
         self.options, self.versions = dict(ledger.options), dict(ledger.versions)
+        self.mixture = ledger.mixture() if hasattr(ledger, "mixture") else ""
         self.where = str(getattr(ledger, "folder", ""))
         self.started, self.finished = getattr(ledger, "started", None), getattr(ledger, "finished", None)
         columns, letters, flagged = {name: array("d") for name in _NUMBERS}, bytearray(), bytearray()
@@ -185,7 +186,7 @@ def _notice(run):
                 "pending. Run the same command with <code>--resume</code> to finish it.</p>")
     if not run.ok.any():
         return '<p class="notice">No file was recalibrated.</p>'
-    return ""
+    return f'<p class="notice">The results are of different options: {text(run.mixture)}.</p>' if run.mixture else ""
 
 
 def _tiles(run):
@@ -488,7 +489,7 @@ def _png(grey):
 
 def _facts(run):
     tables = []
-    for caption, facts in (("Options of the run", run.options), ("Versions", run.versions)):
+    for caption, facts in ((f"Options of the {'last ' * bool(run.mixture)}run", run.options), ("Versions", run.versions)):
         if facts:
             lines = [f"<tr><th scope=row>{text(key)}</th><td>{text(_shown(value))}</td></tr>" for key, value in facts.items()]
             tables.append(_table(caption, ["name", "value"], lines))

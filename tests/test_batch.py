@@ -713,6 +713,22 @@ def test_no_input_has_the_name_of_an_output(folder):
     assert poni.read_text() == "written by hand"  # by which it is no image: nothing is put in its place, or removed
 
 
+def test_a_resumed_run_with_another_method_says_so(folder):
+    arguments = ["-p", str(folder / "cal.poni"), "-o", str(folder / "out"), "--resume", "--method"]
+    first, second = str(folder / "image_[012].dm4"), str(folder / "image_[34].dm4")
+    found = CliRunner().invoke(main, ["recalibrate", first, *arguments, "covariance"])
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert Ledger(folder / "out").mixture() == ""
+    found = CliRunner().invoke(main, ["recalibrate", second, *arguments, "max", "--no-beamstop"])
+    said = "the results are of different options: beamstop True, method covariance (3 files); beamstop False, method max"
+    assert found.exit_code == 0
+    assert said in found.stderr
+    assert said[3:] in (folder / "out" / "report.html").read_text()
+    found = CliRunner().invoke(main, ["recalibrate", str(folder / "image_[01234].dm4"), *arguments, "covariance"])
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert "different options" not in (folder / "out" / "report.html").read_text()
+
+
 def test_export_command(folder, plain):
     run(folder)
     out = folder / "out"

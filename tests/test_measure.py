@@ -202,7 +202,10 @@ def test_an_image_without_rings(short, tmp_path):
     code, said, err = edfast(tmp_path / "dark.dm4", "--repeat", 1, "--save", "--json", tmp_path / "x.json")
     assert code == 1
     assert "not measured, the image fails: no ring found" in said
-    assert "all pixels have" in said
+    stages = [line[28:] for line in said.splitlines() if line.startswith(("ring fit", "runs", "labels"))]
+    assert stages
+    found = json.loads((tmp_path / "x.json").read_text())["stages"]
+    assert stages == [found[name]["one_thread"]["error"] for name in found if name.startswith(("ring fit", "runs", "labels"))]
     found = json.loads((tmp_path / "x.json").read_text())
     assert found["batch"]["recommended"] is None
     assert found["batch"]["seconds"] is None
