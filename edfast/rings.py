@@ -72,7 +72,7 @@ _MERGED = 0.6       # rings nearer than this are one,
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
 _STANDS_OUT = 4.0   # significance of a bump [standard errors],
 _FAINTEST = 0.004   # and in that of all known rings, from where on it is worth a fit
-_TELLING = 0.02     # share of all that is told that a ring tells which is worth parting
+_TELLING = 0.02     # share of all that is told that a ring tells which is worth parting, or keeping a fit from its rest
 _WIDE = 1.3         # times the width of the others from where on a ring may be two
 _SMOOTH = 0.02      # share of its height by which the profile of a ring that is no two departs from a Gaussian at most
 _PARTED = 0.3, 0.03     # shares of what all rings told, and of what a ring told, that must be told with two in its place, and
@@ -615,7 +615,7 @@ def _best(levels, starts, attempt, ellipse):
 def _behind_rim(frame, solution, outcome, bumps, radial, ellipse):
     """What was found, or what is found without the innermost ring and all within, if that has another centre.
 
-    Where it is darker within than between the rings, there may be a round stop, whose rim looks like a ring about its own centre.
+    Where it is darker within than between the rings there may be a round stop: its rim looks like a ring about its own centre.
     """
     found = frame, solution, outcome, bumps, radial
     radius, width = solution.rings[0, :2]
@@ -648,7 +648,8 @@ def _last_fit(levels, frame, solution, outcome, bumps, radial, radius, ellipse, 
     left = bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < 2 * outcome[:, 1].max())] if max_rings is None else bumps[:0]
     solution = _joined(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse)
     frame, solution = _reshaded(frame, solution, ellipse)
-    solution = _concentric(frame, _without_one(frame, solution, ellipse), ellipse)
+    for improve in _at_rest, _without_one, _concentric:
+        solution = improve(frame, solution, ellipse)
     return _result(solution, block, radius, ellipse)
 
 
@@ -750,6 +751,16 @@ def _reshaded(frame, solution, ellipse):
         if other is not None and other.chi2 < _CALMER * solution.chi2 and _better(other, solution):
             return wider, other
     return frame, solution
+
+
+def _at_rest(frame, solution, ellipse):
+    """The solution without its faintest ring, if that tells next to nothing and keeps the fit from its rest; or as it is."""
+    rings, faintest = solution.rings, solution.sure.argmin()
+    if solution.gain > _SETTLED and rings[faintest, 3] ** 2 < _TELLING * _told(rings):
+        other, _ = _settle(frame, None, solution.state, np.delete(rings, faintest, 0), ellipse)
+        if other is not None and other.gain < _SETTLED and not _doubt(other):
+            return other
+    return solution
 
 
 def _without_one(frame, solution, ellipse):

@@ -715,6 +715,7 @@ def test_bismuth(shared_data):
     _, image = edfast.load_data(shared_data("bismuth.dm4"), verbose=False)
     joint = fit_ring(image)
     assert math.dist(joint.center, (99.25, 141.65)) < 0.05
+    assert joint.converged
     assert joint.n_rings >= 3
     assert all(ring.width < 2 for ring in joint.rings)  # the halo of the beam and the corner of the frame are no rings
     for radius in (38.9, 67.4, 103.0):
