@@ -78,6 +78,7 @@ _SMOOTH = 0.02      # share of its height by which the profile of a ring that is
 _PARTED = 0.3, 0.03     # shares of what all rings told, and of what a ring told, that must be told with two in its place, and
                         # by these: halves of one ring tell next to nothing
 _LOPSIDED = 0.4     # how far the steeper flank of a ring reaches to its half height, in the length of the other one, at least
+_ROUGHLY = 0.25     # share of the radius asked for by which that of a ring may differ
 _ASTRAY = 0.75      # blocks that a start may have been off its place before its shadows are looked for once more
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get further chances
@@ -513,13 +514,13 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
     center : (float, float), optional
         (cx, cy), column and row [pixel]: where the centre is, roughly. Without it the pattern is searched for.
     radius : float, optional
-        Radius of the ring [pixel] whose semi-axes are wanted, roughly. The other rings still help to find the centre, unless
-        ``max_rings=1``. Without it: the surest ring.
+        Radius of the ring [pixel] whose semi-axes are wanted, within a quarter. The other rings still help to find the
+        centre, unless ``max_rings=1``. Without it: the surest ring.
     ellipse : bool, default True
         Fit ellipses of one common shape; False: circles.
     max_rings : int, optional
-        Use no more than so many rings in the last fit: the nearest to `radius`, or the surest. Without it very dim ones that
-        would add next to nothing are left out.
+        Use no more than so many rings in the last fit: the nearest to `radius`, or the surest; what touches them is not
+        allowed for then. Without it very dim ones that would add next to nothing are left out.
     like : RingFit, optional
         What was found in another image of the same pattern. If all of its rings are here too, near its centre (or `center`)
         and as clear as there, they are fitted, and no others are looked for: half the time. Otherwise it changes nothing.
@@ -532,7 +533,8 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
     Raises
     ------
     RingNotFoundError
-        No ring pattern, and why it is thought so. It is a ValueError.
+        No ring pattern, or no ring near `radius`, and why it is thought so. A ring must fill about half of the azimuth: arcs
+        that fill less cannot be told from spots of a single crystal. It is a ValueError.
     ValueError, TypeError
         An argument makes no sense.
 
@@ -721,7 +723,8 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     scale = factor / block
     solution, outcome = _settle(frame, None, rough.state.scaled(scale), rings * (scale, scale, 1, 1), ellipse)
     if (solution is None or len(outcome) < len(rings) or solution.gain > _SETTLED
-            or solution.chi2 > _UNEVEN * max(like.chi2, 1.0) or _told(outcome) < _SPOILT * _told(rings) or _doubt(solution)):
+            or solution.chi2 > _UNEVEN * max(like.chi2, 1.0) or solution.apart > _APART[1]
+            or _told(outcome) < _SPOILT * _told(rings) or _doubt(solution)):
         raise RingNotFoundError("the rings are not as clear as they were")
     return _result(solution, block, radius, ellipse)
 
@@ -937,6 +940,9 @@ def _result(solution, factor, radius, ellipse):
         variance[:, lengths] *= factor
     scale = _scatter(solution, ellipse)
     reference = int(np.argmax(heights / errors) if radius is None else np.argmin(np.abs(state.radii - radius)))
+    if radius is not None and abs(state.radii[reference] - radius) > _ROUGHLY * radius:
+        radii = np.array2string(state.radii, precision=1)
+        raise RingNotFoundError(f"none is near radius={radius:g}; there are rings of {radii} pixel")
     size = math.hypot(*state.strain)
     grow = math.exp(size)
     r = float(state.radii[reference])

@@ -307,6 +307,12 @@ def test_number_of_rings():
     np.testing.assert_allclose([ring.amplitude for ring in fit.rings], truth.amplitudes, rtol=0.1)
 
 
+@pytest.mark.parametrize("options", [{}, {"max_rings": 1}])
+def test_a_radius_that_no_ring_has_is_not_answered_with_another_one(options):
+    with pytest.raises(RingNotFoundError, match=r"none is near radius=30; there are rings of \[.*pixel"):
+        fit_ring(simulate()[0], radius=30, **options)
+
+
 def test_most_rings():
     image, truth = simulate(14, **SCENES["five rings"][0])
     single = fit_ring(image, max_rings=1, radius=60)
