@@ -14,7 +14,7 @@ import numpy as np
 POINTS = 600        # drawn one by one
 COLUMNS = 400       # of more points
 CELLS = 44          # of a scatter of many points, each way
-WIDTH, LEFT, RIGHT = 960.0, 76.0, 28.0
+WIDTH, LEFT, RIGHT = 960.0, 92.0, 28.0    # on the left six digits and a sign, and the name of the axis
 _OUTLYING = 0.7     # times the range of most values: what is farther from them than this is drawn at the edge
 _RAMP = ("#4357c4", "#3f7fd0", "#2f9fb4", "#35ab7d", "#7fae43", "#c79a2b", "#e0752d", "#d9443f")
 

@@ -113,6 +113,9 @@ def plot_drift(cx, cy, dx, dy, *, labels=None, figure=None):
     _name_files(bottom, number, labels)
     _draw_path(figure.add_subplot(grid[:, 1]), dx, dy, number)
     good = int(np.count_nonzero(~failed))
+    if not good:
+        top.text(0.5, 0.5, "no file has a centre", color=_RED, ha="center", va="center", transform=top.transAxes,
+                 bbox={"facecolor": "white", "edgecolor": "none"})
     figure.suptitle(f"Drift of the beam: {good} of {len(dx)} files" + (f", {len(dx) - good} failed" if good < len(dx) else ""))
     return figure
 

@@ -17,6 +17,7 @@ from sklearn.mixture import GaussianMixture
 
 from edfast.cli import main
 from edfast.image import _clusters
+from edfast.image._classify_file import plot_classes
 from edfast.image._features import pattern_features
 from edfast.image.classify import cluster_fSpec, cluster_fTSNE
 from edfast.kernels import _bands
@@ -443,6 +444,13 @@ def test_command_without_classes_and_with_other_input(tmp_path, hits):
         with h5py.File(tmp_path / f"{number}.h5") as file:
             assert silx.get_default(file).is_valid
         assert (tmp_path / f"{number}.png").exists()
+
+
+@pytest.mark.parametrize(("labels", "said"), [([0, 0, 0, 1], "each class to its rim"), ([], "all patterns to their rim")])
+def test_the_picture_says_what_the_samples_are_of(labels, said):
+    figure = plot_classes(np.arange(4.0)[:, None], labels, np.ones((4, 8, 8)))
+    assert figure.subfigs[1].get_suptitle() == f"samples, from the middle of {said} (logarithmic)"
+    assert figure.subfigs[0].axes[0].get_xlabel() == "number of the pattern"
 
 
 def test_command_that_fails_leaves_nothing(tmp_path, stack_file):

@@ -83,6 +83,9 @@ def test_picture(run7):
     bars = {bar.get_x(): bar.get_height() for bar in axes.patches}
     assert sum(bar.get_height() for bar in axes.patches) == 119
     assert min(abs(x / 0.5 - 1) for x in bars) < 1e-9  # no bar on both sides of the cut
+    assert {2, 5} < set(axes.get_yticks())
+    axes.figure.draw_without_rendering()
+    assert axes.get_legend().get_window_extent().y0 > axes.get_window_extent().y1  # hides no bar
 
 
 @pytest.mark.parametrize("scores", [[1.0, 1.0], [0.0, 0.0], [np.nan, np.nan], [0, 5, 1e9], [np.nan, 2.0]])

@@ -112,6 +112,12 @@ def test_file_names_are_no_formulas_and_have_no_unknown_letters():
     rendered(figure)
 
 
+def test_a_drift_without_a_centre_says_so():
+    figure = plot_drift(*[[math.nan] * 2] * 4)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no file has a centre"]
+    assert not plot_drift(*[[0.0, math.nan]] * 4).axes[0].texts
+
+
 def test_images_of_different_size_have_no_common_position_axis():
     figure = plot_drift([100, 201], [90, 180], [0, 1], [0, 0])
     assert not figure.axes[0].child_axes

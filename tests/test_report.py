@@ -369,6 +369,14 @@ def test_ticks_are_round_and_inside(low, high):
     assert all(float(f"{place:.{decimals}f}") == pytest.approx(place, abs=1e-3 * step) for place in places)
 
 
+def test_large_numbers_do_not_run_into_the_name_of_the_axis():
+    parts = _charts.scales(_charts.Axes(_charts.LEFT, 8, 380, 190, (0, 1), (-123_456, 123_456)), "files")
+    found = [re.match(r'.*<text x="([\d.]+)" .* text-anchor="end">(.*)</text>', part) for part in parts]
+    numbers = [(float(match[1]), match[2]) for match in found if match]
+    assert max(len(number) for _, number in numbers) == 7
+    assert min(x - 7 * len(number) for x, number in numbers) > 18 + 6  # at 7 a digit; the name stands at 18
+
+
 def test_the_scale_is_that_of_the_bulk():
     values = np.r_[np.linspace(0, 1, 500), 300.0, -200.0, NAN]
     low, high = _charts.span(values)

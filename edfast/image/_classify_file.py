@@ -64,7 +64,7 @@ def plot_classes(decomp, labels, patterns, *, mask=None, title="", figure=None):
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
     axes = left.subplots()
     y, names = (decomp[:, 1], ("component 1", "component 2")) if decomp.shape[1] > 1 else (
-        decomp[:, 0], ("pattern", "component 1"))
+        decomp[:, 0], ("number of the pattern", "component 1"))
     x = decomp[:, 0] if decomp.shape[1] > 1 else np.arange(len(decomp))
     grid = right.subplots(len(classes), _SAMPLES, squeeze=False)
     size = float(np.clip(8000 / len(decomp), 3, 36))
@@ -78,7 +78,8 @@ def plot_classes(decomp, labels, patterns, *, mask=None, title="", figure=None):
     axes.margins(0.08)
     axes.legend(loc="best", framealpha=0.9)
     more = int(labels.max()) + 1 - len(classes) if labels.size else 0
-    right.suptitle("samples, from the middle of each class to its rim (logarithmic)", fontsize=10)
+    whose = "of each class to its rim" if labels.size else "of all patterns to their rim"
+    right.suptitle(f"samples, from the middle {whose} (logarithmic)", fontsize=10)
     figure.suptitle(title + (f" ({more} more classes are not shown)" if more else ""))
     return figure
 

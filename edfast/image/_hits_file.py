@@ -84,6 +84,7 @@ def _edges(low, high, cut, spaced):
 def plot_scores(labels, scores, cut, *, method="chi2", title="", figure=None):
     """Histogram of the scores of hits and of empty shots, with the cut between them."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import SymmetricalLogLocator
 
     figure = figure or Figure(figsize=(8.2, 4.4), layout="constrained")
     axes = figure.subplots()
@@ -101,9 +102,11 @@ def plot_scores(labels, scores, cut, *, method="chi2", title="", figure=None):
     # A few hits among many empty shots are to be seen too; below one is nothing.
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(0, None)
-    axes.set(xlabel=NAMES[method], ylabel="patterns", title=title)
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:.0f}")
-    axes.legend(loc="best", framealpha=0.9)
+    axes.set(xlabel=NAMES[method], ylabel="patterns")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)  # above: it can hide no bar
+    figure.suptitle(title or None)
     if lost := int((~finite).sum()):
         axes.annotate(f"{lost} without a score", (0.99, -0.13), xycoords="axes fraction", ha="right", fontsize=9)
     return figure
