@@ -66,7 +66,8 @@ class RingFit:
     n_rings : int
         How many rings were fitted together; very dim ones that would add next to nothing are left out.
     chi2 : float
-        Scatter of the sectors' own centres about the common one, squared, per degree of freedom: 1 is perfect.
+        Scatter of the sectors' own centres about the common one, squared, per degree of freedom: 1 is perfect. More where
+        spots or shadows disturb, less where rings are no Gaussians; the errors allow for that.
     converged : bool
         Whether the last step was far below the standard errors.
     rings : tuple of Ring

@@ -111,7 +111,7 @@ def as_jobs(value, name="njobs"):
     """`value`, a number of threads, as an int: 1 and more, or below 0 counted from all cores, which are -1."""
     if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)) or value % 1 or value == 0:
         raise ValueError(f"{name} must be a number of threads, or -1 for all cores, not {plain(value)!r}")
-    return int(value)
+    return math.floor(value)
 
 
 def as_flag(value, name):

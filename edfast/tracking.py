@@ -16,7 +16,7 @@ import numpy as np
 
 from . import _stacks
 from ._results import StackTrack, TrackResult
-from ._validation import as_count, as_image, as_mask, as_number, kernel_mask
+from ._validation import as_count, as_flag, as_image, as_mask, as_number, kernel_mask
 from .rings import RingNotFoundError, fit_ring
 
 __all__ = ["CenterTracker", "StackTrack", "TrackResult", "track_stack"]
@@ -377,7 +377,7 @@ class CenterTracker:
         self.shape = tuple(as_count(size, "shape", minimum=1) for size in shape)
         self._mask = as_mask(mask, self.shape)
         self._radius = None if radius is None else as_number(radius, "radius", above=0, unit="pixel")
-        self._ellipse = bool(ellipse)
+        self._ellipse = as_flag(ellipse, "ellipse")
         self.reset()
 
     def reset(self):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._validation import as_number
+from ._validation import as_flag, as_number
 from .tracking import CenterTracker
 
 try:
@@ -55,7 +55,7 @@ class CenterUDF(UDF):
     def __init__(self, mask=None, radius=None, ellipse=True):
         if radius is not None:
             radius = as_number(radius, "radius", above=0, unit="pixel")
-        super().__init__(mask=None if mask is None else np.asarray(mask), radius=radius, ellipse=bool(ellipse))
+        super().__init__(mask=None if mask is None else np.asarray(mask), radius=radius, ellipse=as_flag(ellipse, "ellipse"))
 
     def get_result_buffers(self):
         """Buffers of one number per frame."""

@@ -80,6 +80,7 @@ def test_masked_arrays_with_nothing_masked_are_arrays():
     (lambda: recalibrate_batch("x.dm4", "x.poni", output="o", progress=3), TypeError, "progress must be True"),
     (lambda: recalibrate_batch("x.dm4", "x.poni", output="o", beamstop="no"), TypeError, "beamstop must be True or"),
     (lambda: recalibrate_batch("x.dm4", "x.poni", output="o", resume=True, overwrite=True), ValueError, "contradict"),
+    (lambda: edfast.CenterTracker((64, 64), ellipse="x"), TypeError, "ellipse must be True or False, not 'x'"),
     (lambda: recalibration.recalibrate_with_beamstop("x", "y", plot="no"), TypeError, "plot must be True or False, not 'no'"),
     (lambda: check.as_number(-1, "radius", above=0, unit="pixel"), ValueError,
      "radius must be a finite number above 0 [pixel], not -1"),
