@@ -62,7 +62,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """Where the centre stays: `inside` (T, M), the recommended point (its indices and values), both ranges around it."""
+    """Where the centre stays: `inside` (T, M), the recommended point (its indices and values), both ranges around it.
+
+    `moving` are the images in which it does not, and by how much it moves there [pixel]: few, and only where there is no
+    plateau of all.
+    """
 
     inside: np.ndarray
     at: tuple[int, int]
@@ -70,6 +74,7 @@ class Plateau:
     min_size: int
     thresholds: tuple[float, float]
     sizes: tuple[int, int]
+    moving: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +253,15 @@ def conclude(thresholds, sizes, images, tolerance):
     votes = np.isfinite(centers).any(axis=(1, 2, 3))
     allowed = np.fmax(tolerance, errors)
     inside, at = largest_plateau(centers[votes], allowed[votes], default)
-    plateau = None if inside is None else Plateau(inside, at, float(thresholds[at[0]]), int(sizes[at[1]]),
-                                                  _extent(thresholds, inside, 0), _extent(sizes, inside, 1))
+    if inside is None:
+        inside, at = largest_plateau(centers[votes], allowed[votes], default, most=True)
+    plateau = None
+    if inside is not None:
+        moving = [(image.path, float(farthest)) for image, limit, farthest in zip(
+            (image for image, vote in zip(usable, votes, strict=True) if vote), allowed[votes],
+            _moved(centers[votes], at)[:, inside].max(axis=1), strict=True) if farthest > limit]
+        plateau = Plateau(inside, at, float(thresholds[at[0]]), int(sizes[at[1]]), _extent(thresholds, inside, 0),
+                          _extent(sizes, inside, 1), tuple(sorted(moving, key=lambda one: -one[1])))
     reference = default if plateau is None else plateau.at
     moves = _median(_moved(centers[votes], reference))
     failed = (~np.isfinite(centers[..., 0])).sum(axis=0)
@@ -278,11 +290,16 @@ def _median(distances):
     return middle
 
 
-def largest_plateau(centers, allowed, default):
+def _largest(distances):
+    return distances.max(axis=0)
+
+
+def largest_plateau(centers, allowed, default, *, most=False):
     """(inside, at): the largest connected part of the grid where the centres stay as they are at the point `at`, or two None.
 
-    `centers` is (N, T, M, 2), `allowed` (N,) how far each may move. In the region every image has a centre, and the median of
-    their distances from those at the point, in units of what is allowed, is at most one. Every grid point is tried. A region
+    `centers` is (N, T, M, 2), `allowed` (N,) how far each may move. In the region every image has a centre, and none
+    of them is farther from that at the point than it may be; with `most`, the median of these distances, in units of what is
+    allowed, is at most one. Every grid point is tried. A region
     that does not contain `CORE` neighbouring values of both parameters is no plateau. Among points with regions of comparable
     size, the one deepest inside its own is taken, and the nearest to `default` on a tie.
     """
@@ -291,7 +308,7 @@ def largest_plateau(centers, allowed, default):
     there = np.isfinite(centers).all(axis=(0, 3)) if len(centers) else np.zeros((0, 0), bool)
     regions = {}
     for point in map(tuple, np.argwhere(there).tolist()):
-        ratio = _median(_moved(centers, point) / allowed[:, None, None])
+        ratio = (_median if most else _largest)(_moved(centers, point) / allowed[:, None, None])
         # What hangs on by a thread of single points is no part of it.
         still = binary_opening(there & (np.nan_to_num(ratio, nan=np.inf) <= 1), np.ones((CORE, CORE)))
         if still[point]:
@@ -328,11 +345,17 @@ def _recommend(images, plateau, tolerance, votes):
     values = f"--threshold-rel {plateau.threshold_rel:g} --min-size {plateau.min_size}"
     stays = (f"the centre stays within {tolerance:g} pixel for threshold_rel {plateau.thresholds[0]:g} to "
              f"{plateau.thresholds[1]:g} and min_size {plateau.sizes[0]} to {plateau.sizes[1]}")
+    if plateau.moving:
+        (worst, far), *others = plateau.moving
+        stays += (f" in {votes - len(plateau.moving)} of {votes} images, but moves by {far:.2g} in "
+                  f"{_printable(Path(worst).name)}" + (f" and by less in {len(others)} more" if others else ""))
     distances = [math.dist(image.centers[plateau.at], (image.ring.cx, image.ring.cy)) for image in found]
     distances = [distance for distance in distances if math.isfinite(distance)]
     if 2 * len(found) <= len(images) or not distances:
         return "covariance", f"use --method covariance {values}: {stays}; {ring}, so nothing confirms it"
     apart = float(np.median(distances))
+    if plateau.moving:
+        return "ring", f"use --method ring: {stays}; {ring}; where the documented method must be used, {values}"
     if apart <= _SURE * math.hypot(tolerance, error):
         return "covariance", (f"--method covariance {values} will do: {stays}, {apart:.2g} pixel from the rings' centre; "
                               f"--method ring is surer: {ring}")
