@@ -342,7 +342,8 @@ def table(found):
              f"{'stage':26}{'one thread':>18}" + f"{f'{several} threads':>20}" * (several > 1)]
     for name, (one, more) in found.stages.items():
         error = one.error or (more.error if more else "")
-        lines.append(f"{name:26}" + (f"  {error}" if error else f"{_times(one):>18}" + (f"{_times(more):>20}" if more else "")))
+        times = f"{_times(one):>18}" + (f"{_times(more):>20}" if more else "")
+        lines.append(f"{name:26}" + (f"  {error}" if error else times))
     lines += ["", f"batch, method {found.method}"]
     if found.error:
         return "\n".join([*lines, f"  not measured, the image fails: {found.error}"])

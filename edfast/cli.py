@@ -472,7 +472,8 @@ def _say_or_stop(text):
 def warmup():
     """Compile all kernels now, so that the first image does not wait for them.
 
-    It takes some minutes, half of them for the first kind of pixels, and seconds where it was done before. Compiled kernels are kept on disk, for this version of edfast; the folder is NUMBA_CACHE_DIR where that is set.
+    It takes some minutes, half of them for the first kind of pixels, and seconds where it was done before. Compiled
+    kernels are kept on disk, for this version of edfast; the folder is NUMBA_CACHE_DIR where that is set.
     """
     from ._warmup import warm_up
 
