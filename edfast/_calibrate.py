@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _matching
 from ._pawley import fit_profile
+from ._places import N, find_places
 from ._ponifile import Poni
 from ._profile import ring_height, ring_profile
 from ._scene import Detector
@@ -23,7 +24,11 @@ _LEAST_HEIGHT = 0.005   # of the strongest ring, for a weak one that no reflecti
 _UNSURE = 0.1           # of its width: what a neighbour may do to a weak ring that was not fitted together with it
 _CLOSE = 0.03           # agreements that differ by less do not decide between two camera lengths
 _UNLIKELY = 12.0    # logarithm of the odds by which the radii speak against the rival of a camera length that agrees as well
+_SAME = 1.0             # widths between a ring that was found and a reflection that it may be
+_PUSHING = 0.01         # of its height, for what may push a ring
+_TOLD = 0.3             # of its width, the error up to which a ring says something
 _TILTED = 13.8          # improvement of chi2 by two tilts that chance gives in one of a thousand images
+_LENSES = 0.01          # strain that lenses may well cause
 
 
 class CalibrationError(ValueError):
@@ -44,7 +49,8 @@ class MatchedRing(NamedTuple):
     expected, radius : float
         Where the ring should be and where it is: geometric mean of its semi-axes [pixel].
     error : float
-        Standard error of the radius; it includes what is unknown about rings in which several reflections blend [pixel].
+        Standard error of the radius [pixel]; it includes what is unknown about rings in which several reflections blend, and
+        grows where the pattern beside the ring is not as the model has it.
     weight : float
         How much the ring counted, 0 to 1; less than 1 for one that does not fit the others.
     """
@@ -86,13 +92,16 @@ class Calibration:
     axis : (int, int, int) or None
         [uvw] along the beam where all grains of the film share it (fibre texture); None for a powder.
     chi2 : float
-        Of the radii, per degree of freedom; the errors have grown by its square root where it exceeds 1.
+        Of the radii, with a tilt of centres and shapes too, per degree of freedom; the errors have grown by its square root
+        where it exceeds 1.
     agreement : float
         Correlation of the radial profile with that of the structure, 1 is perfect.
     wavelength : float
         [Angstrom]
     fit : RingFit
         The rings as they were fitted.
+    tilt_note : str
+        Why the detector is taken as straight although a tilt was asked for, or "".
     """
 
     poni: Poni
@@ -111,6 +120,7 @@ class Calibration:
     agreement: float
     wavelength: float
     fit: Any
+    tilt_note: str = ""
 
     @property
     def center(self):
@@ -124,7 +134,8 @@ class Calibration:
 
     def outline(self, ring, azimuth):
         """(column, row) of points on the expected ring; `azimuth` counts from its major axis [radian]."""
-        return _detector(self.poni, self.center).ellipse(_length(self.poni) * _tangent(ring)).point(azimuth)
+        radius = _length(self.poni) * math.tan(math.radians(ring.two_theta))
+        return _detector(self.poni, self.center).ellipse(radius).point(azimuth)
 
     def __str__(self):
         lines = [f"distance {self.distance * 1e3:.4f} +- {self.distance_err * 1e3:.4f} mm, beam at "
@@ -132,6 +143,8 @@ class Calibration:
         if self.tilt_err:
             lines.append(f"tilt rot1 {self.poni.rot1:.5f} +- {self.tilt_err[0]:.5f}, rot2 {self.poni.rot2:.5f} +- "
                          f"{self.tilt_err[1]:.5f} rad")
+        if self.tilt_note:
+            lines.append(self.tilt_note)
         if self.axis:
             lines.append(f"textured film, [{_indices(self.axis)}] along the beam: its ratios are those of any crystal with "
                          "the same symmetry about that axis, so be sure of the structure")
@@ -157,17 +170,17 @@ def calibrate_image(image, crystal, setup, *, distance=None, mask=None, tilt=Fal
     peaks = _reflections(crystal, setup.wavelength)
     guess = None if distance is None else distance / (_pitch(setup) * 1e-6)
     found, lines, peaks, axis = _identify(pattern, crystal, peaks, setup.wavelength, guess)
-    rings, final = _measure(pattern, lines, peaks, found)
-    pitch = _pitch(setup) * 1e-6
+    measured = _measure(image, mask, fit, pattern, lines, peaks, found)
+    final, pitch = measured.distance, _pitch(setup) * 1e-6
     poni = Poni(final.length * pitch, 0, 0, 0, 0, 0, setup.wavelength * 1e-10, setup.pixel_size[0] * 1e-6,
                 setup.pixel_size[1] * 1e-6, image.shape, orientation)
     result = Calibration(
         poni=poni_with_center(poni, fit.cx, fit.cy), distance=poni.distance, distance_err=pitch * final.error, cx=fit.cx,
-        cy=fit.cy, cx_err=fit.cx_err, cy_err=fit.cy_err, tilt_err=None, rings=rings,
-        unmatched=tuple(sorted([*pattern.radii[found.lines < 0].tolist(), *diffuse])),
+        cy=fit.cy, cx_err=fit.cx_err, cy_err=fit.cy_err, tilt_err=None, rings=measured.rings,
+        unmatched=tuple(sorted([*measured.strangers, *diffuse])),
         missing=tuple((peaks[k]["hkl"], found.length * float(lines.tangent[k])) for k in found.absent), axis=axis,
         chi2=final.chi2, agreement=found.agreement, wavelength=setup.wavelength, fit=fit)
-    return _with_tilt(image, mask, result) if tilt else result
+    return _with_tilt(result, measured) if tilt else result
 
 
 def _find_rings(image, mask):
@@ -304,29 +317,68 @@ def _mismatch(pattern, lines, judged):
                             f"of the structure: {' '.join(expected)}")
 
 
-def _measure(pattern, lines, peaks, found):
-    """(all matched rings, the `Distance` from them); weak rings are looked for where they are expected."""
-    used = found.lines >= 0
-    rows = list(zip(found.lines[used].tolist(), pattern.radii[used], np.hypot(pattern.errors, found.blend)[used],
-                    found.expected[used] / found.length, strict=True))
-    for k in _overlooked(pattern, lines, found):
-        place = _weak_ring(pattern, found.length * lines.tangent[k])
-        if place is not None:
-            rows.append((int(k), *place[:2], lines.tangent[k]))
-    radii, errors, tangents = np.array(rows, float).T[1:]
-    final = _matching.refine(radii, errors, tangents)
-    heights = _matching.expected_heights(pattern, lines, final.length, used)
-    whole = fit_profile(pattern, lines, final.length, heights, pattern.radii[~used])
+class _Measured(NamedTuple):
+    """What the rings say together.
+
+    rings : those with a reflection. strangers : radii of the others. distance : from the rings, or from the whole profile.
+    values, covariance : of radius, centre and strain of each of the rings, as in `Places`, (R, 5) and (5 R, 5 R).
+    """
+
+    rings: tuple[MatchedRing, ...]
+    strangers: tuple[float, ...]
+    distance: _matching.Distance
+    values: np.ndarray
+    covariance: np.ndarray
+
+
+def _measure(image, mask, fit, pattern, lines, peaks, found):
+    """The `_Measured` of all rings that have been found, and of those that are only looked for where they are expected."""
+    used, width = found.lines >= 0, pattern.width
+    weak = [_weak_ring(pattern, found.length * lines.tangent[k]) for k in _overlooked(pattern, lines, found)]
+    seen = np.array([*zip(pattern.radii, pattern.heights, strict=True), *(ring[::2] for ring in weak if ring)])
+    length, heights = found.length, _matching.expected_heights(pattern, lines, found.length, used)
+    whole = fit_profile(pattern, lines, length, heights, pattern.radii[~used])
+    if whole and abs(whole.length / length - 1) < 2 * _matching.TOLERANCE:
+        # The heights that the profile shows tell better than the structure what is beside a ring, and in it.
+        length, heights = whole.length, whole.heights
+    else:
+        whole = None
+    places = length * lines.tangent
+    groups = _matching.group(places, heights, width, pattern.inner - 3 * width, pattern.outer + 3 * width)
+    apart = np.abs(seen[:, :1] - groups.radii)
+    mine = np.where(apart.min(axis=1) < _SAME * width, apart.argmin(axis=1), -1)
+    near = np.exp(-0.5 * (np.subtract.outer(groups.radii, groups.radii) / (2 * width)) ** 2)
+    shown = np.isin(np.arange(len(groups.radii)), mine)
+    # What nobody has seen is only free to move where it might push a ring.
+    free = shown | (groups.heights > _PUSHING * (near * groups.heights * shown).max(axis=1))
+    number, others = np.where(free, np.cumsum(free) - 1, -1), seen[mine < 0]
+    around = find_places(
+        image, mask, fit, np.concatenate([places[groups.lines], others[:, 0]]),
+        np.concatenate([heights[groups.lines], others[:, 1]]),
+        np.concatenate([number[groups.owner], free.sum() + np.arange(len(others))]), width)
+    errors, moved = around.errors, around.values[:, 0]
+    good = [k for k in np.argsort(groups.radii) if shown[k] and abs(moved[number[k]]) < _SAME * width
+            and errors[number[k], 0] < _TOLD * width and np.isfinite(errors[number[k]]).all()]
+    if len(good) < 3:
+        raise CalibrationError(f"only {len(good)} of the rings can be measured: three are needed to tell the camera length")
+    order = number[good]
+    rows = (N * order[:, None] + np.arange(N)).ravel()
+    values, covariance = around.values[order], around.covariance[np.ix_(rows, rows)]
+    values[:, 0] += groups.radii[good]
+    covariance[::N, ::N] += np.diag(groups.blend[good] ** 2)
+    sigma, tangents = np.sqrt(np.diag(covariance)[::N]), groups.radii[good] / length
+    final = _matching.refine(values[:, 0], sigma, tangents)
+    # Radii that contradict each other, or the structure, say nothing against their centres.
+    doubt = np.ones(N * len(good))
+    doubt[::N] = np.sqrt(max(final.chi2, 1.0) / np.maximum(final.weights, 1e-4))
+    covariance *= np.outer(doubt, doubt)
     if whole and whole.error < final.error and abs(whole.length / final.length - 1) < 2 * _matching.TOLERANCE:
-        # The heights that the profile shows tell better than the structure where blended rings should be.
         final = final._replace(length=whole.length, error=whole.error)
-        better = _matching.assign(pattern, lines, whole.length, whole.heights)[1][used] / whole.length
-        better = np.where(np.isfinite(better), better, tangents[:len(better)])
-        rows[:len(better)] = [(*row[:3], tangent) for row, tangent in zip(rows, better, strict=False)]
-    rings = [MatchedRing(peaks[k]["hkl"], peaks[k]["d"], peaks[k]["two_theta"], float(final.length * tangent), float(radius),
-                         float(error), float(weight))
-             for (k, radius, error, tangent), weight in zip(rows, final.weights, strict=True)]
-    return tuple(sorted(rings, key=lambda ring: ring.radius)), final
+    names = [peaks[groups.strongest(k, heights)] for k in good]
+    rings = tuple(MatchedRing(peak["hkl"], peak["d"], peak["two_theta"], *map(float, row)) for peak, *row in zip(
+        names, final.length * tangents, values[:, 0], sigma, final.weights, strict=True))
+    lost = [radius for radius, k in zip(seen[:, 0], mine, strict=True) if k not in good]
+    return _Measured(rings, tuple(map(float, lost)), final, values, covariance)
 
 
 def _overlooked(pattern, lines, found):
@@ -370,37 +422,26 @@ def _detector(poni, center):
 # ------------------------------------------------------------------------------------------------------------------ the tilt
 
 
-def _with_tilt(image, mask, result):
-    """The calibration with rot1 and rot2, if the centres of the rings move with their radius by more than chance.
+def _with_tilt(result, measured):
+    """The calibration with rot1 and rot2, if the rings stand apart as a tilt moves them by more than chance does.
 
-    The rings are fitted one by one. A tilt moves their centres apart (distance tan(2 theta)^2 tan(tilt)); that it also makes
-    ellipses of them says little, for lenses do that more often.
+    A tilt moves the centres apart, by distance tan(2 theta)^2 tan(tilt), and makes ellipses of the rings, by the same strain,
+    about tilt^2 / 4, for all. Lenses do the latter, too; a strain of their own is therefore free in both models, and counts
+    against a tilt that they would have to undo.
     """
-    measured = []
-    for ring in result.rings:
-        try:
-            one = fit_ring(image, mask=mask, center=result.center, radius=ring.radius, max_rings=1)
-        except RingNotFoundError:
-            continue
-        if one.converged and abs(one.radius - ring.radius) < 2:
-            errors = one.cx_err, one.cy_err, max(one.a_err, one.b_err, ring.error)
-            measured.append((_tangent(ring), (one.cx, one.cy, one.radius), errors))
-    if len(measured) < 3:
-        return result
-    straight = _solve(result, measured, 3)
-    tilted = _solve(result, measured, 5)
-    if straight[1] - tilted[1] < _TILTED * max(1.0, tilted[1] / (3 * len(measured) - 5)):
-        return result
-    values, _, errors = tilted
-    poni = _poni_of(result.poni, values)
-    rings = tuple(ring._replace(expected=_model(poni, values, _tangent(ring))[2]) for ring in result.rings)
-    x, y, distance, rot1, rot2 = map(float, errors)
-    return replace(result, poni=poni, distance=poni.distance, distance_err=distance, cx=float(values[0]), cy=float(values[1]),
-                   cx_err=x, cy_err=y, tilt_err=(rot1, rot2), rings=rings)
-
-
-def _tangent(ring):
-    return math.tan(math.radians(ring.two_theta))
+    straight, tilted = (_solve(result, measured, with_tilt) for with_tilt in (False, True))
+    chi2 = tilted.chi2 / max(N * len(measured.rings) - 5, 1)
+    rot1, rot2 = tilted.values[3:5]
+    if straight.chi2 - tilted.chi2 < _TILTED * max(1.0, chi2):
+        errors = tilted.errors[3:5]
+        return replace(result, tilt_note=f"tilt not significant, taken as zero: the {len(measured.rings)} rings alone say "
+                       f"rot1 {rot1:.4f} +- {errors[0]:.4f}, rot2 {rot2:.4f} +- {errors[1]:.4f} rad")
+    poni, errors = _poni_of(result.poni, tilted.values[:5]), tilted.errors
+    rings = tuple(ring._replace(expected=_model(poni, tilted.values, tangent)[0])
+                  for ring, tangent in zip(result.rings, _tangents(result), strict=True))
+    x, y, distance, rot1, rot2 = map(float, errors[:5])
+    return replace(result, poni=poni, distance=poni.distance, distance_err=distance, cx=float(tilted.values[0]),
+                   cy=float(tilted.values[1]), cx_err=x, cy_err=y, tilt_err=(rot1, rot2), rings=rings, chi2=chi2)
 
 
 def _poni_of(poni, values):
@@ -408,30 +449,53 @@ def _poni_of(poni, values):
     return poni_with_center(replace(poni, distance=distance, rot1=rot1, rot2=rot2), x, y)
 
 
+def _tangents(result):
+    """tan(2 theta) of the rings: where reflections blend, that of their mean."""
+    return [ring.expected / _length(result.poni) for ring in result.rings]
+
+
 def _model(poni, values, tangent):
-    """(cx, cy, geometric mean of the semi-axes) of a ring."""
+    """(geometric mean of the semi-axes, cx, cy, both components of the strain) of a ring."""
     detector = _detector(poni, values[:2])
     ellipse = detector.ellipse(detector.length * tangent)
-    return ellipse.cx, ellipse.cy, math.sqrt(ellipse.a * ellipse.b)
+    stretch = 0.5 * math.log(ellipse.a / ellipse.b)
+    return (math.sqrt(ellipse.a * ellipse.b), ellipse.cx, ellipse.cy, stretch * math.cos(2 * ellipse.angle) + values[5],
+            stretch * math.sin(2 * ellipse.angle) + values[6])
 
 
-def _solve(result, measured, n):
-    """(values, chi2, errors) of the first n of (x, y, distance, rot1, rot2), by Gauss-Newton with numerical derivatives."""
-    values = np.array([result.cx, result.cy, result.distance, 0.0, 0.0])
-    steps = np.array([1e-3, 1e-3, 1e-6 * result.distance, 1e-5, 1e-5])
-    data, errors = (np.array([row[k] for row in measured]).ravel() for k in (1, 2))
+class _Solution(NamedTuple):
+    """(x, y, distance, rot1, rot2, strain by lenses), chi2, standard errors."""
+
+    values: np.ndarray
+    chi2: float
+    errors: np.ndarray
+
+
+def _solve(result, measured, tilted):
+    """The `_Solution` with or without a tilt, by Gauss-Newton with numerical derivatives."""
+    fit, tangents = result.fit, _tangents(result)
+    stretch = 0.5 * math.log(fit.a / fit.b)
+    origin = 0, fit.cx, fit.cy, stretch * math.cos(2 * fit.angle), stretch * math.sin(2 * fit.angle)
+    data = (measured.values + origin).ravel()
+    values = np.array([fit.cx, fit.cy, result.distance, 0.0, 0.0, *origin[3:]])
+    steps = np.diag([1e-3, 1e-3, 1e-6 * result.distance, 1e-5, 1e-5, 1e-6, 1e-6])
+    free = [0, 1, 2, *[3, 4] * tilted, 5, 6]
+    white = np.linalg.cholesky(np.linalg.inv(measured.covariance)).T
 
     def predict(at):
-        poni = _poni_of(result.poni, at)
-        return np.array([_model(poni, at, row[0]) for row in measured]).ravel()
+        poni = _poni_of(result.poni, at[:5])
+        return np.array([_model(poni, at, tangent) for tangent in tangents]).ravel()
 
-    for _ in range(6):
-        slopes = np.array([(predict(values + step) - predict(values - step)) / (2 * step[k])
-                           for k, step in enumerate(np.diag(steps)[:n])]).T / errors[:, None]
-        rest = (data - predict(values)) / errors
-        values[:n] += np.linalg.lstsq(slopes, rest, rcond=None)[0]
-    chi2 = float(np.sum(((data - predict(values)) / errors) ** 2))
-    scale = max(1.0, chi2 / max(len(data) - n, 1))
-    spread = np.zeros(5)
-    spread[:n] = np.sqrt(scale * np.diag(np.linalg.pinv(slopes.T @ slopes)))
-    return values, chi2, spread
+    def rest(at):
+        return np.append(white @ (data - predict(at)), at[5:] / _LENSES if tilted else [])
+
+    for _ in range(8):
+        slopes = np.array([(rest(values + steps[k]) - rest(values - steps[k])) / (2 * steps[k, k]) for k in free]).T
+        size = np.sqrt((slopes**2).sum(axis=0))
+        values[free] -= np.linalg.lstsq(slopes / size, rest(values))[0] / size
+        values[3:5] = np.clip(values[3:5], -1, 1)
+    chi2 = float(np.sum(rest(values) ** 2))
+    scale = max(1.0, chi2 / max(len(data) - len(free), 1))
+    errors = np.zeros(len(values))
+    errors[free] = np.sqrt(scale * np.diag(np.linalg.pinv((slopes / size).T @ (slopes / size)))) / size
+    return _Solution(values, chi2, errors)

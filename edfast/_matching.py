@@ -24,6 +24,8 @@ _PROPOSED = 60          # reflections that each may be
 _CLEAR = 4.0            # a reflection is missing if its ring should be so many times the limit of what can be there
 _EXCESS = 8.0           # a ring so many times stronger than its reflection is not explained by it
 _VAGUE = 0.35           # by what share the height of a reflection may be wrong, where it blends with others
+_ONE = 1.2              # widths within which reflections are one ring
+_FAINT = 1e-3           # of the strongest: reflections below are left out
 _AGREEMENT = 0.885      # calibrated, see docs/calibration.rst: right structures stay above, wrong ones below
 _UNEXPLAINED = 0.15
 _EVIDENCE = 12.0
@@ -270,6 +272,42 @@ def assign(pattern, lines, length, heights=None):
         if abs(expected[i] - pattern.radii[i]) < 3 * math.hypot(_sigma(pattern)[i], blend[i]):
             owner[i] = mine[np.argmax(weights)]
     return owner, expected, blend
+
+
+class Groups(NamedTuple):
+    """Reflections that look like one ring each: G groups.
+
+    lines, owner : the reflections in them, and the group of each. radii, heights : of the groups; the mean radius, weighted by
+    height. blend : how vague that is [pixel].
+    """
+
+    lines: np.ndarray
+    owner: np.ndarray
+    radii: np.ndarray
+    heights: np.ndarray
+    blend: np.ndarray
+
+    def strongest(self, k, heights):
+        """Index of the strongest line of a group, by the heights of all lines."""
+        mine = self.lines[self.owner == k]
+        return int(mine[np.argmax(heights[mine])])
+
+
+def group(places, heights, width, inner, outer):
+    """The `Groups` of reflections at `places` from `inner` to `outer`: each takes in what is within _ONE of its strongest."""
+    left = np.flatnonzero((heights > _FAINT * heights.max()) & (places > inner) & (places < outer))
+    members: list[np.ndarray] = []
+    while len(left):
+        mine = np.abs(places[left] - places[left[np.argmax(heights[left])]]) < _ONE * width
+        members.append(left[mine])
+        left = left[~mine]
+    shares = [heights[mine] / heights[mine].sum() for mine in members]
+    means = [share @ places[mine] for share, mine in zip(shares, members, strict=True)]
+    vague = [_VAGUE * math.sqrt(np.sum((share * (places[mine] - mean)) ** 2))
+             for share, mine, mean in zip(shares, members, means, strict=True)]
+    owner = np.repeat(np.arange(len(members)), [len(mine) for mine in members])
+    return Groups(np.concatenate([np.zeros(0, int), *members]), owner, np.array(means),
+                  np.array([heights[mine].sum() for mine in members]), np.array(vague))
 
 
 def _account(pattern, lines, length, owner, expected, blend):

@@ -43,7 +43,7 @@ def fit_profile(pattern, lines, length, heights, strangers):
     if len(used) < 2 or len(seen) < _LEAST:
         return None
     radii, data, error = pattern.place[seen], pattern.mean[seen], pattern.error[seen]
-    background, along = _splines(radii, _KNOTS * pattern.width), np.linspace(-1, 1, len(radii))
+    background, along = splines(radii, _KNOTS * pattern.width), np.linspace(-1, 1, len(radii))
     tangents, expected, n = lines.tangent[used], heights[used], len(used)
     current, trust, width, slope = expected, np.ones(len(radii)), pattern.width, 0.0
     for _ in range(_TURNS):
@@ -83,7 +83,7 @@ def _least_squares(columns, data, weights, held, loose):
     return inverse @ (matrix.T @ np.concatenate([data * weights, held / loose])) / scale, np.diag(inverse) / scale**2
 
 
-def _splines(radii, gap):
+def splines(radii, gap):
     """Cubic B-splines about `gap` apart, as columns."""
     from scipy.interpolate import BSpline
 

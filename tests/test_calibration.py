@@ -28,7 +28,7 @@ from edfast.calibration import (
 from edfast.cli import main
 from edfast.geometry import Poni, beam_center, electron_wavelength, poni_with_center, read_poni, write_poni
 from edfast.plots import plot_calibration
-from edfast.simulate import BeamStop, powder_pattern, write_dm4
+from edfast.simulate import BeamStop, powder_pattern, ring_pattern, write_dm4
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -569,6 +569,63 @@ def test_tilt_only_when_the_image_supports_it(film):
         assert abs(value - truth) < max(4 * error, 2e-3)
     assert beam_center(found.poni) == pytest.approx((205.3, 188.6), abs=0.15)
     assert found_in(near, image).tilt_err is None
+
+
+GOLD = 4.0782 / np.sqrt([3, 4, 8, 11, 12, 16, 19, 20])
+
+
+def tilted(rot1, rot2, distance, size=1024, bright=30.0):
+    """An image of gold on a tilted detector, and where that is: the rings of a pair overlap."""
+    poni = Poni(distance, 0, 0, rot1, rot2, 0, electron_wavelength(200) * 1e-10, 28e-6, 28e-6, (size, size))
+    poni = poni_with_center(poni, size / 2 + 10.24, size / 2 - 10.24)
+    heights = bright * np.array([300, 150, 90, 90, 40, 20, 50, 50])
+    return powder_pattern(GOLD, poni, widths=3.0, amplitudes=heights, background=3000.0, random_state=1)[0], poni
+
+
+@pytest.mark.parametrize(("rot1", "rot2", "distance"), [(0.2, 0.0, 0.15), (0.2, 0.1, 0.15), (0.3, 0.0, 0.1), (0.1, 0.0, 0.3),
+                                                        (0.03, 0.0, 0.3), (0.0, 0.2, 0.3)])
+def test_a_tilt_that_is_there_is_found(rot1, rot2, distance):
+    image, poni = tilted(rot1, rot2, distance)
+    found = calibrate(example_cif("gold"), image, **known(poni), tilt=True)
+    assert found.tilt_note == ""
+    for value, error, truth in zip((found.poni.rot1, found.poni.rot2, found.distance, *found.center),
+                                   (*found.tilt_err, found.distance_err, found.cx_err, found.cy_err),
+                                   (rot1, rot2, distance, *beam_center(poni)), strict=True):
+        assert abs(value - truth) < 4 * error
+    assert max(found.tilt_err) < 4e-3
+    assert found.distance_err < 2e-3 * distance
+    assert beam_center(found.poni) == pytest.approx(found.center, abs=1e-9)
+
+
+def test_why_a_tilt_stays_zero(film):
+    image, _ = render(film)
+    found = found_in(film, image, tilt=True)
+    assert found.tilt_note.startswith("tilt not significant")
+    assert found.tilt_note in str(found)
+    assert found_in(film, image).tilt_note == ""
+
+
+def test_lenses_that_stretch_the_pattern_are_no_tilt(film):
+    poni, d, look = film
+    radii = poni.distance * np.tan(2 * np.arcsin(poni.wavelength * 1e10 / 2 / np.array(d))) / poni.pixel1
+    look = {name: value for name, value in look.items() if name != "amplitudes"}
+    image, _ = ring_pattern(poni.max_shape, (205.3, 188.6), radii, ratio=1.03, angle=0.6, random_state=2,
+                            amplitudes=film[2]["amplitudes"], **look)
+    found = found_in(film, image, tilt=True)
+    assert found.tilt_err is None
+    assert found.distance == pytest.approx(poni.distance, rel=2e-4)
+
+
+def test_close_rings_are_measured_where_they_are():
+    image, poni = tilted(0, 0, 0.42)
+    found = calibrate(example_cif("gold"), image, **known(poni))
+    assert [ring.hkl for ring in found.rings] == [(1, 1, 1), (2, 0, 0), (2, 2, 0), (3, 1, 1), (2, 2, 2), (4, 0, 0), (3, 3, 1),
+                                                  (4, 2, 0)]
+    for ring in found.rings:
+        truth = poni.distance * math.tan(math.radians(ring.two_theta)) / poni.pixel1
+        assert abs(ring.radius - truth) < 4 * ring.error
+        assert abs(ring.residual) < 4 * ring.error
+        assert ring.error < 0.02
 
 
 def test_the_integrator_puts_the_peaks_at_their_d_spacings(film):
