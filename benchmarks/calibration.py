@@ -7,7 +7,7 @@ what spoils a pattern: a ring that is missing, one that is forbidden, one that b
 import argparse
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -74,6 +74,14 @@ def draw(seed, substance=None, size=512):
     return Scene(seed, substance, (size, size), poni, center, d, peak * height, look, spoilt)
 
 
+def tilt(scene, most=0.3):
+    """The `Scene` with its detector tilted, in any direction."""
+    rng = np.random.default_rng(scene.seed + 10**6)
+    size, direction = math.exp(rng.uniform(math.log(most / 15), math.log(most))), rng.uniform(-math.pi, math.pi)
+    poni = replace(scene.poni, rot1=size * math.cos(direction), rot2=size * math.sin(direction))
+    return replace(scene, poni=poni_with_center(poni, *scene.center))
+
+
 def _spoil(rng, substance, d, height):
     kind = rng.choice(["", "missing", "extra", "forbidden"], p=[0.55, 0.15, 0.15, 0.15])
     if kind == "missing":
@@ -104,10 +112,43 @@ def run(number):
         else:
             off, error = found.distance / scene.poni.distance - 1, found.distance_err / found.distance
             miss = math.dist(found.center, truth.center)
-            right.append((scene.substance, (off, off / error, miss, miss / found.fit.center_err, seconds)))
+            pulls = [ring.residual / ring.error for ring in found.rings]
+            right.append((scene.substance, (off, off / error, miss, miss / found.fit.center_err, seconds, pulls)))
         other = np.random.default_rng(seed).choice([name for name in SUBSTANCES if not _alike(name, scene.substance)])
         wrong.append((scene.substance, other, _attempt(other, image, known)))
     return right, wrong
+
+
+def run_tilted(number):
+    """Calibrate `number` scenes straight and tilted, with the tilt refined: (scene, calibration or None) of each."""
+    rows = []
+    for seed in range(number):
+        for scene in (draw(seed), tilt(draw(seed))):
+            known = {"wavelength": scene.poni.wavelength * 1e10, "pixel_size": scene.poni.pixel1 * 1e6, "tilt": True}
+            rows.append((scene, _attempt(scene.substance, scene.render()[0], known)))
+    return rows
+
+
+def report_tilted(rows):
+    """How many tilts were found, and how far all is from the truth, in standard errors, as text."""
+    done = [(scene, found) for scene, found in rows if found is not None]
+    seen = [(scene.poni, found) for scene, found in done if found.tilt_err]
+    lines = [f"refined with a tilt: {len(done)} of {len(rows)}; false tilts "
+             f"{sum(truth.rot1 == truth.rot2 == 0 for truth, _ in seen)}, missed "
+             f"{sum(found.tilt_err is None and math.hypot(scene.poni.rot1, scene.poni.rot2) > 0 for scene, found in done)} of "
+             f"{sum(math.hypot(scene.poni.rot1, scene.poni.rot2) > 0 for scene, _ in done)}"]
+    pulls = {"tilt": [(getattr(found.poni, name) - getattr(truth, name)) / error for truth, found in seen
+                      for name, error in zip(("rot1", "rot2"), found.tilt_err, strict=True)],
+             "distance": [(found.distance - scene.poni.distance) / found.distance_err for scene, found in done],
+             "centre": [(place - true) / error for scene, found in done for place, true, error in zip(
+                 found.center, scene.center, (found.cx_err, found.cy_err), strict=True)]}
+    return "\n".join([*lines, *(f"  pulls of the {name:10}{_spread(values)}" for name, values in pulls.items())])
+
+
+def _spread(pulls):
+    size = np.abs(pulls)
+    return (f"{len(size)}: root mean square {np.sqrt(np.mean(size**2)):.2f}, from the median {np.median(size) / 0.6745:.2f}, "
+            f"beyond 4 {np.count_nonzero(size > 4)}")
 
 
 def _attempt(substance, image, known):
@@ -128,11 +169,12 @@ def report(right, wrong):
              f"{'centre 95 %/px':>16}{'seconds':>9}"]
     for name in (*SUBSTANCES, "all"):
         rows = [row for substance, row in right if name in (substance, "all")]
-        good = np.array([row for row in rows if row is not None])
+        good = np.array([row[:5] for row in rows if row is not None])
         off = np.abs(good[:, 0])
         lines.append(f"{name:20}{len(good):5d} of {len(rows):3d}{np.count_nonzero(off > 5e-3):7d}{np.median(off):15.1e}"
                      f"{np.percentile(off, 95):9.1e}{100 * np.mean(off < 2e-4):9.0f}%{np.sqrt(np.mean(good[:, 1]**2)):7.2f}"
                      f"{np.percentile(good[:, 2], 95):16.3f}{np.median(good[:, 4]):9.2f}")
+    lines.append("pulls of the rings " + _spread([pull for _, row in right if row is not None for pull in row[5]]))
     refused = sum(found is None for _, _, found in wrong)
     lines.append(f"wrong structures refused: {refused} of {len(wrong)}")
     lines += [f"  accepted: {other} for {substance}" for substance, other, found in wrong if found is not None]
@@ -142,4 +184,6 @@ def report(right, wrong):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-n", "--number", type=int, default=200, help="scenes")
-    print(report(*run(parser.parse_args().number)))
+    parser.add_argument("--tilt", action="store_true", help="refine the tilt, of straight and of tilted detectors")
+    options = parser.parse_args()
+    print(report_tilted(run_tilted(options.number)) if options.tilt else report(*run(options.number)))
