@@ -163,7 +163,7 @@ def calibrate(cif_file, image_file, *, distance=None, wavelength=None, voltage_k
         True (or non-zero) = masked out. A beam stop is found without it.
     tilt : bool, optional
         Refine rot1 and rot2 too. They stay zero where the image does not support them: where the centres of the rings do not
-        move apart more than by chance.
+        move apart more than by chance. Then ``tilt_note`` says so.
     orientation : int, optional
         pyFAI's, 1 to 4.
     frame : int, optional
