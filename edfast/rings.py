@@ -16,7 +16,7 @@ import numpy as np
 
 from ._profile import SECTORS, averaged, unrolled
 from ._results import Ring, RingFit
-from ._validation import as_count, as_image, as_mask, as_number, kernel_mask
+from ._validation import as_count, as_flag, as_image, as_mask, as_number, kernel_mask
 
 if TYPE_CHECKING:
     from ._ringsearch import Search
@@ -39,6 +39,7 @@ _PLAIN = 60.0       # so many standard errors, and
 _BY_CHANCE = 1.5    # standard errors by which the scatter of the sectors may differ from the usual one without a reason
 _APART = 6.0, 15.0  # squared standard errors, in the chi2 of the sectors, that the centre of a ring may be off the common one
                     # by chance, and from where on it is tried without that ring
+_SHIFTED = 0.03     # widths that it is off then at least
 _ALL_ROUND = 0.35   # if chi2 is above this: below it the cells miss the model in the same way all round, which spots do not
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
 _STANDING = 0.14, 1.0   # and of those that were
@@ -159,11 +160,16 @@ class _Solution:
 
     @cached_property
     def apart(self):
-        """How far a ring by itself would have its centre from the common one, at most: squared, in standard errors."""
+        """How far a ring by itself would have its centre from the common one, at most: squared, in standard errors.
+
+        By a small part of its width a ring may be off because its neighbours are no Gaussians.
+        """
         dx, dy, xx, xy, yy = self.moves.T
         determinant = xx * yy - xy * xy
         known = determinant > 1e-6 * xx * yy
-        far = np.where(known, dx * dx * yy - 2 * dx * dy * xy + dy * dy * xx, 0) / np.where(known, determinant, 1)
+        determinant = np.where(known, determinant, np.inf)
+        x, y = (yy * dx - xy * dy) / determinant, (xx * dy - xy * dx) / determinant
+        far = np.where(np.hypot(x, y) > _SHIFTED * self.state.widths, x * dx + y * dy, 0)
         return float(far.max()) / max(self.chi2, 1.0)
 
     @cached_property
@@ -550,7 +556,7 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
     (True, True, 1)
     """
     image = as_image(image)
-    mask = as_mask(mask, image.shape)
+    mask, ellipse = as_mask(mask, image.shape), as_flag(ellipse, "ellipse")
     radius = None if radius is None else as_number(radius, "radius", above=0, unit="pixel")
     if max_rings is not None:
         max_rings = as_count(max_rings, "max_rings", minimum=1)
@@ -563,7 +569,7 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
         raise TypeError(f"like must be a RingFit, not {type(like).__name__}")
     if min(image.shape) < 16:
         raise RingNotFoundError(f"an image of shape {image.shape} is too small to tell a ring")
-    return _search_and_fit(image, kernel_mask(mask), center, radius, bool(ellipse), max_rings, like)
+    return _search_and_fit(image, kernel_mask(mask), center, radius, ellipse, max_rings, like)
 
 
 def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
@@ -576,7 +582,8 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
     starts = levels.search.centers()
     if center is not None:
         starts = itertools.chain([levels.search.near(*levels.place(center))], starts)
-    tried, found, reason = [], None, "nothing in the image is symmetric about a centre"
+    tried: list = []
+    found, reason = None, "nothing in the image is symmetric about a centre"
     for attempt in _try, _try_every, _try_highest:
         if found and attempt is _try_every:
             continue
@@ -584,7 +591,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
         found, why = _best(levels, places, attempt, ellipse)
         if found is not None:
             try:
-                return _last_fit(levels, *_behind_rim(*found, ellipse), radius, ellipse, max_rings)
+                return _last_fit(levels, _behind_rim(found, ellipse), radius, ellipse, max_rings)
             except RingNotFoundError as error:
                 why = str(error)
         reason = why or reason
@@ -598,8 +605,18 @@ def _noted(starts, tried):
         yield start
 
 
+class _Found(NamedTuple):
+    """What an attempt finds on the middle-sized image: its solution, the rings of it that stand, other bumps, the profile."""
+
+    frame: _Frame
+    solution: _Solution
+    rings: np.ndarray
+    bumps: np.ndarray
+    radial: _Profile
+
+
 def _best(levels, starts, attempt, ellipse):
-    """What an attempt finds at the best of some starts: (frame, solution, rings, other bumps, profile) or None; why not."""
+    """What an attempt finds at the best of some starts, or None; and why it finds nothing at others."""
     most, best, reason = 0.0, None, ""
     for start in starts:
         for frame, solution, outcome, bumps, radial in _tries(levels, start, ellipse, attempt):
@@ -608,18 +625,18 @@ def _best(levels, starts, attempt, ellipse):
                 break
             quality = _told(outcome) / max(solution.chi2, 1.0)
             if quality > most:
-                most, best = quality, (frame, solution, outcome, bumps, radial)
-        if best and most > _CLEAR * max(best[1].chi2 / _CALM, 1.0) ** 4:
+                most, best = quality, _Found(frame, solution, outcome, bumps, radial)
+        if best and most > _CLEAR * max(best.solution.chi2 / _CALM, 1.0) ** 4:
             break
     return best, reason
 
 
-def _behind_rim(frame, solution, outcome, bumps, radial, ellipse):
+def _behind_rim(found, ellipse):
     """What was found, or what is found without the innermost ring and all within, if that has another centre.
 
     Where it is darker within than between the rings there may be a round stop: its rim looks like a ring about its own centre.
     """
-    found = frame, solution, outcome, bumps, radial
+    frame, solution, radial = found.frame, found.solution, found.radial
     radius, width = solution.rings[0, :2]
     place, known = np.arange(len(radial.mean)) + 0.5 - radius, radial.error < np.inf
     within, beyond = known & (place < -2.5 * width), known & (place > 2 * width) & (place < 12 * width)
@@ -631,23 +648,23 @@ def _behind_rim(frame, solution, outcome, bumps, radial, ellipse):
     y, x = np.ogrid[:frame.shade.shape[0], :frame.shade.shape[1]]
     far = np.hypot(*(frame.size * (v + 0.5) - 0.5 - center for v, center in zip((x, y), solution.state.center, strict=True)))
     hidden = _Frame(frame.image, frame.bad, frame.shade | (far < radius + 2.5 * width + frame.size), frame.size)
-    other = _try(hidden, solution.state.center, ellipse)
-    if other[0] is None or _doubt(other[0]):
+    other = _Found(hidden, *_try(hidden, solution.state.center, ellipse))
+    if other.solution is None or _doubt(other.solution):
         return found
-    move = other[0].state.center - solution.state.center
-    spread = sum(one.covariance[:2, :2] * _scatter(one, ellipse) for one in (solution, other[0]))
-    return (hidden, *other) if move @ np.linalg.pinv(spread) @ move > _APART[1] else found
+    move = other.solution.state.center - solution.state.center
+    spread = sum(one.solution.covariance[:2, :2] * _scatter(one.solution, ellipse) for one in (found, other))
+    return other if move @ np.linalg.pinv(spread) @ move > _APART[1] else found
 
 
-def _last_fit(levels, frame, solution, outcome, bumps, radial, radius, ellipse, max_rings):
-    """The `RingFit` of what was found on the middle-sized image, from as many of the pixels as tell something."""
-    factor = levels.factor
-    rings = _choose(outcome, radius and radius / factor, max_rings)
-    frame, block = levels.resolve(frame, solution.state.widths.min())
-    solution = _settle_clearest(frame, radial, solution.state, factor / block, rings, ellipse)
+def _last_fit(levels, found, radius, ellipse, max_rings):
+    """The `RingFit` of what was found, from the pixels themselves, or from blocks that tell as much."""
+    factor, bumps, state = levels.factor, found.bumps, found.solution.state
+    rings = _choose(found.rings, radius and radius / factor, max_rings)
+    frame, block = levels.resolve(found.frame, state.widths.min())
+    solution = _settle_clearest(frame, found.radial, state, factor / block, rings, ellipse)
     if doubt := _doubt(solution):
         raise RingNotFoundError(doubt)
-    left = bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < 2 * outcome[:, 1].max())] if max_rings is None else bumps[:0]
+    left = bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < 2 * found.rings[:, 1].max())] if max_rings is None else bumps[:0]
     solution = _joined(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse)
     frame, solution = _reshaded(frame, solution, ellipse)
     for improve in _at_rest, _without_one, _concentric:
