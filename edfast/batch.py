@@ -300,7 +300,8 @@ def _not_written(names, folder):
     """The (rank, name) of each file; ValueError if it is one that the run itself writes."""
     for rank, name in names:
         if name.endswith(_NAMES):
-            check_not_input(folder / os.path.basename(name), name)  # noqa: PTH119 (as elsewhere)
+            for written in _NAMES:
+                check_not_input(folder / written, name)
         yield rank, name
 
 

@@ -773,11 +773,16 @@ def _reshaded(frame, solution, ellipse):
     return frame, solution
 
 
+def _without(frame, solution, k, ellipse):
+    """The solution without its ring k, or None where that does not settle."""
+    return _settle(frame, None, solution.state, np.delete(solution.rings, k, 0), ellipse)[0]
+
+
 def _at_rest(frame, solution, ellipse):
     """The solution without its faintest ring, if that tells next to nothing and keeps the fit from its rest; or as it is."""
     rings, faintest = solution.rings, solution.sure.argmin()
     if solution.gain > _SETTLED and rings[faintest, 3] ** 2 < _TELLING * _told(rings):
-        other, _ = _settle(frame, None, solution.state, np.delete(rings, faintest, 0), ellipse)
+        other = _without(frame, solution, faintest, ellipse)
         if other is not None and other.gain < _SETTLED and not _doubt(other):
             return other
     return solution
@@ -791,7 +796,7 @@ def _without_one(frame, solution, ellipse):
     rings = solution.rings
     if solution.chi2 > _UNEVEN and len(rings) > 1:
         for k in range(len(rings)):
-            other, _ = _settle(frame, None, solution.state, np.delete(rings, k, 0), ellipse)
+            other = _without(frame, solution, k, ellipse)
             if other is not None and _told(other.rings) > _WORTH * _told(rings) and _better(other, solution):
                 return other
     return solution
@@ -804,7 +809,7 @@ def _concentric(frame, solution, ellipse):
     """
     best = solution
     while best.apart > _APART[1] and len(best.rings) > 2:
-        others = [_settle(frame, None, best.state, np.delete(best.rings, k, 0), ellipse)[0] for k in range(len(best.rings))]
+        others = [_without(frame, best, k, ellipse) for k in range(len(best.rings))]
         others = [other for other in others if other is not None and not _doubt(other)]
         if not others:
             return solution

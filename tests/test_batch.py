@@ -696,6 +696,16 @@ def test_an_address_that_is_none(folder, address):
     assert not (folder / "out").exists()
 
 
+def test_an_input_that_only_ends_like_an_output_is_done(folder):
+    """What the run writes is drift.png; my_drift.png in the same folder is left alone."""
+    (folder / "out").mkdir()
+    image = folder / "out" / "my_drift.png"
+    image.write_bytes((folder / "image_0.dm4").read_bytes())
+    before = image.read_bytes()
+    assert run(folder, [image]).counts() == {"ok": 1, "failed": 0, "pending": 0}
+    assert image.read_bytes() == before
+
+
 def test_no_input_has_the_name_of_an_output(folder):
     out = folder / "out"
     out.mkdir()
