@@ -128,7 +128,7 @@ def batch(folder, files, method, workers):
     return (end - start) / (len(files) - 1), (done - work) / (len(files) - 1)
 
 
-def latency(size, frames=300):
+def latency(size, frames=3000):
     """Percentiles of the latency of the tracker, on one thread."""
     print(f"CenterTracker.update, {frames} frames, one thread, milliseconds\n\n"
           f"{'shape':>12}{'median':>9}{'p95':>9}{'p99':>9}{'worst':>9}")
