@@ -199,8 +199,11 @@ def _plan(state, shape, fineness, whole):
     return first, lo[:groups], step[:groups], ring_first[:groups + 1], degrees[:groups]
 
 
-def _fit(frame, radial, state, ellipse, final=True):
-    """One joint fit from `state`, for good or quick and rough: of the cells of a profile, or without one of the pixels."""
+def _fit(frame, radial, state, ellipse, final=True, spots=True):
+    """One joint fit from `state`, for good or quick and rough: of the cells of a profile, or without one of the pixels.
+
+    For good, `spots` on the rings are allowed for, unless that is False.
+    """
     from .kernels import polar, rings
 
     anew = radial is None or state.widths.min() < _WIDE_ENOUGH
@@ -227,7 +230,7 @@ def _fit(frame, radial, state, ellipse, final=True):
     moves = np.zeros((n, 5))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
-        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final, spans, noise, signal,
+        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, spans, noise, signal,
         _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores, moves,
         np.empty((groups, m, m + 2, n_sectors)), np.zeros((size, size + 2)), covariance)
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
@@ -275,8 +278,11 @@ def _sharp(frame, state, before):
     return _realigned(before, state) if before and state.near(before.origin, _ALIKE) else _profile(frame, state)
 
 
-def _look_for_rings(radial, known):
-    """Bumps in a radial profile, besides the rings that are `known` (first): rows of radius, width, height, significance."""
+def _look_for_rings(radial, known, widest=math.inf):
+    """Bumps in a radial profile, besides the rings that are `known` (first): rows of radius, width, height, significance.
+
+    They are narrower than `widest`, about.
+    """
     from .kernels import profile
 
     rest, error = radial.mean.copy(), radial.error
@@ -286,7 +292,7 @@ def _look_for_rings(radial, known):
         return known
     # Beside a stop or at the edge of the frame a ring may show one flank only: looked for where there is nothing better.
     for reach in (2.2, 0.7) if not len(known) else (2.2,):
-        found = profile.find_rings(rest.copy(), error, _WIDTHS, least, reach, rings)
+        found = profile.find_rings(rest.copy(), error, _WIDTHS[_WIDTHS < widest], least, reach, rings)
         if found:
             break
     rings = rings[:found]
@@ -329,8 +335,8 @@ def _prune(solution):
     return keep
 
 
-def _settle(frame, radial, state, rings, ellipse):
-    """Fit, and drop what proves to be no ring, until all are sure and stay: (solution, rings), or why not.
+def _settle(frame, radial, state, rings, ellipse, spots=True):
+    """Fit, and drop what proves to be no ring, until all are sure and stay: (solution, rings), or why not. `spots` as in `_fit`.
 
     Rings that are still missing keep a fit from converging. Where it is one of a profile, a geometry that stays is enough.
     """
@@ -340,7 +346,7 @@ def _settle(frame, radial, state, rings, ellipse):
         start = _State(state.center, state.strain, rings[:, 0], rings[:, 1])
         if not final and not start.near(radial.origin, _ALIKE):
             radial = _profile(frame, start)
-        solution = _fit(frame, radial, start, ellipse, final)
+        solution = _fit(frame, radial, start, ellipse, final, spots)
         found, rings = solution.state, solution.rings
         keep = _prune(solution)
         close = np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape)
@@ -376,6 +382,16 @@ def _halves(ring):
     return ring * (1, 0.6, 1, 0.7) + np.outer((-1, 1), (0.75 * ring[1], 0, 0, 0))
 
 
+def _with_halves(rings, k):
+    """The rings with two instead of ring k."""
+    return np.concatenate([np.delete(rings, k, 0), _halves(rings[k])])
+
+
+def _widest(rings):
+    """Which of the rings that tell something is the widest."""
+    return np.argmax(np.where(rings[:, 3] ** 2 > _TELLING * _told(rings), rings[:, 1], 0))
+
+
 def _misfit(radial, ring):
     """Root mean square by which the profile departs from one Gaussian on a smooth background, in heights of the ring."""
     radius, width, height, _ = ring
@@ -392,7 +408,7 @@ def _split(frame, solution, rings, ellipse, radial):
 
     It is tried where it is much wider than the others, or the only one and no Gaussian, or where the sectors do not agree.
     """
-    k = np.argmax(np.where(rings[:, 3] ** 2 > _TELLING * _told(rings), rings[:, 1], 0))
+    k = _widest(rings)
     if len(rings) == 1:
         wide = _misfit(radial, rings[0]) > _SMOOTH
     else:
@@ -400,7 +416,7 @@ def _split(frame, solution, rings, ellipse, radial):
     if not (wide or solution.chi2 > _CALM):
         return solution, rings
     halves = _halves(rings[k])
-    parted, outcome = _settle(frame, radial, solution.state, np.concatenate([np.delete(rings, k, 0), halves]), ellipse)
+    parted, outcome = _settle(frame, radial, solution.state, _with_halves(rings, k), ellipse)
     if parted is None or parted.gain > 1 or parted.noise[3] > solution.noise[3] or _told(outcome) < _PARTED[0] * _told(rings):
         return solution, rings
     both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
@@ -658,18 +674,31 @@ def _behind_rim(found, ellipse):
 
 def _last_fit(levels, found, radius, ellipse, max_rings):
     """The `RingFit` of what was found, from the pixels themselves, or from blocks that tell as much."""
-    factor, bumps, state = levels.factor, found.bumps, found.solution.state
+    factor, state = levels.factor, found.solution.state
     rings = _choose(found.rings, radius and radius / factor, max_rings)
     frame, block = levels.resolve(found.frame, state.widths.min())
     solution = _settle_clearest(frame, found.radial, state, factor / block, rings, ellipse)
     if doubt := _doubt(solution):
         raise RingNotFoundError(doubt)
-    left = bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < 2 * found.rings[:, 1].max())] if max_rings is None else bumps[:0]
-    solution = _joined(frame, solution, left * (factor / block, factor / block, 1, 1), ellipse)
+    if max_rings is None:
+        solution = _completed(frame, solution, found, factor / block, ellipse)
     frame, solution = _reshaded(frame, solution, ellipse)
-    for improve in _at_rest, _without_one, _concentric:
+    for improve in _parted, _at_rest, _without_one, _concentric, _spotless:
         solution = improve(frame, solution, ellipse)
     return _result(solution, block, radius, ellipse)
+
+
+def _completed(frame, solution, found, factor, ellipse):
+    """The solution with what else stands out of the profile in which its rings were found, at first and with these known.
+
+    Its pixels are `factor` times smaller than those of the profile.
+    """
+    size, widest = np.array([factor, factor, 1.0, 1.0]), 2 * found.rings[:, 1].max()
+    for bumps in found.bumps, None:
+        if bumps is None:
+            bumps = _look_for_rings(found.radial, solution.rings / size, widest)[len(solution.rings):]
+        solution = _joined(frame, solution, bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < widest)] * size, ellipse)
+    return solution
 
 
 class _Levels(NamedTuple):
@@ -773,6 +802,31 @@ def _reshaded(frame, solution, ellipse):
     return frame, solution
 
 
+def _parted(frame, solution, ellipse):
+    """The solution with two rings instead of one, if sectors contradict each other and more is told with them; or as it is.
+
+    Two rings that have been fitted as one lend it a false strain.
+    """
+    if solution.chi2 > _UNEVEN:
+        rings, k = solution.rings, _widest(solution.rings)
+        other, outcome = _settle(frame, None, solution.state, _with_halves(rings, k), ellipse)
+        if other is not None and len(outcome) > len(rings) and _better(other, solution):
+            return other
+    return solution
+
+
+def _spotless(frame, solution, ellipse):
+    """The solution with no spots allowed for, if sectors contradict each other and agree much better so; or as it is.
+
+    What has been taken for spots then is texture as narrow as these, or spots are so bright that their tails matter.
+    """
+    if solution.chi2 > _UNEVEN:
+        other, _ = _settle(frame, None, solution.state, solution.rings, ellipse, spots=False)
+        if other is not None and other.chi2 < _CALMER * solution.chi2 and not _doubt(other):
+            return other
+    return solution
+
+
 def _without(frame, solution, k, ellipse):
     """The solution without its ring k, or None where that does not settle."""
     return _settle(frame, None, solution.state, np.delete(solution.rings, k, 0), ellipse)[0]
@@ -813,8 +867,9 @@ def _concentric(frame, solution, ellipse):
         others = [other for other in others if other is not None and not _doubt(other)]
         if not others:
             return solution
-        best = min(others, key=lambda other: other.apart)
-    return best if best.apart < _APART[1] else solution
+        # A ring by itself contradicts none: of those that agree, the one that tells most.
+        best = min(others, key=lambda other: (max(other.apart, _APART[1]), -_told(other.rings)))
+    return best if best.apart <= _APART[1] else solution
 
 
 def _joined(frame, solution, bumps, ellipse):
@@ -834,7 +889,8 @@ def _joined(frame, solution, bumps, ellipse):
             bumps = outcome[firm]
             continue
         move = other.state.center - solution.state.center
-        near = move @ np.linalg.pinv(solution.covariance[:2, :2]) @ move < _AGREEING ** 2
+        spread = solution.covariance[:2, :2] * _scatter(solution, ellipse)
+        near = move @ np.linalg.pinv(spread) @ move < _AGREEING ** 2
         much = _told(outcome) > _MUCH * _told(rings)
         return other if new.any() and (near or much) and _better(other, solution) else solution
     return solution

@@ -540,6 +540,19 @@ def test_rings_that_others_would_spoil_or_hide(seed, exposure):
         assert min(abs(ring.radius - radius) for ring in fit.rings) < 0.5
 
 
+@pytest.mark.parametrize(("seed", "exposure", "most"), [
+    pytest.param(31, 1, 0.5, id="two faint rings in one, strained"),
+    pytest.param(234, 1, 0.015, id="a ring that is missing beside a brighter one"),
+    pytest.param(191, 1, 0.02, id="rings that show once the others are known"),
+    pytest.param(60095, 1, 0.3, id="a blend beside a clear ring"),
+    pytest.param(80258, 1, 0.045, id="a spot far brighter than its ring"),
+])
+def test_what_misleads_the_last_fit(seed, exposure, most):
+    """The centre was 2 to 25 times its bound off."""
+    scene = scenes.draw(seed)
+    assert_right(fit_ring(scenes.exposures(scene, 2)[exposure]), scene.center, most)
+
+
 def test_a_ring_that_takes_away_from_what_the_other_tells_is_left_out():
     """The soft edge of a stop lies on the inner ring, which pulled the centre by seven times its bound."""
     scene = scenes.draw(91055)
