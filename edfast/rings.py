@@ -230,8 +230,8 @@ def _fit(frame, radial, state, ellipse, final=True, spots=True):
     moves = np.zeros((n, 5))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
-        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, spans, noise, signal,
-        _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores, moves,
+        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, spans, noise,
+        signal, _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores, moves,
         np.empty((groups, m, m + 2, n_sectors)), np.zeros((size, size + 2)), covariance)
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
     covariance[:2] = unstretch @ covariance[:2]
@@ -292,7 +292,7 @@ def _look_for_rings(radial, known, widest=math.inf):
         return known
     # Beside a stop or at the edge of the frame a ring may show one flank only: looked for where there is nothing better.
     for reach in (2.2, 0.7) if not len(known) else (2.2,):
-        found = profile.find_rings(rest.copy(), error, _WIDTHS[_WIDTHS < widest], least, reach, rings)
+        found = profile.find_rings(rest.copy(), error, _WIDTHS[widest > _WIDTHS], least, reach, rings)
         if found:
             break
     rings = rings[:found]
@@ -336,9 +336,10 @@ def _prune(solution):
 
 
 def _settle(frame, radial, state, rings, ellipse, spots=True):
-    """Fit, and drop what proves to be no ring, until all are sure and stay: (solution, rings), or why not. `spots` as in `_fit`.
+    """Fit, and drop what proves to be no ring, until all are sure and stay: (solution, rings), or why not.
 
     Rings that are still missing keep a fit from converging. Where it is one of a profile, a geometry that stays is enough.
+    `spots` as in `_fit`.
     """
     final = radial is None
     for turn in range(6):
@@ -833,12 +834,19 @@ def _without(frame, solution, k, ellipse):
 
 
 def _at_rest(frame, solution, ellipse):
-    """The solution without its faintest ring, if that tells next to nothing and keeps the fit from its rest; or as it is."""
+    """A solution that has converged, if this one has not; or as it is.
+
+    That is the one from where the fit rests without spots, or one without the faintest ring, if that tells next to nothing.
+    """
     rings, faintest = solution.rings, solution.sure.argmin()
-    if solution.gain > _SETTLED and rings[faintest, 3] ** 2 < _TELLING * _told(rings):
-        other = _without(frame, solution, faintest, ellipse)
-        if other is not None and other.gain < _SETTLED and not _doubt(other):
-            return other
+    if solution.gain > _SETTLED:
+        start, _ = _settle(frame, None, solution.state, rings, ellipse, spots=False)
+        others = [] if start is None else [_settle(frame, None, start.state, start.rings, ellipse)[0]]
+        if rings[faintest, 3] ** 2 < _TELLING * _told(rings):
+            others.append(_without(frame, solution, faintest, ellipse))
+        for other in others:
+            if other is not None and other.gain < _SETTLED and not _doubt(other):
+                return other
     return solution
 
 

@@ -546,6 +546,7 @@ def test_rings_that_others_would_spoil_or_hide(seed, exposure):
     pytest.param(191, 1, 0.02, id="rings that show once the others are known"),
     pytest.param(60095, 1, 0.3, id="a blend beside a clear ring"),
     pytest.param(80258, 1, 0.045, id="a spot far brighter than its ring"),
+    pytest.param(100165, 1, 0.03, id="a ring that spots keep from its width"),
 ])
 def test_what_misleads_the_last_fit(seed, exposure, most):
     """The centre was 2 to 25 times its bound off."""
