@@ -37,6 +37,7 @@ _FAINT = 3.5        # where they stand out twice as clearly
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors, and
 _BY_CHANCE = 1.5    # standard errors by which the scatter of the sectors may differ from the usual one without a reason
+_CALMEST = 0.06     # share of the variances that is left at least where the sectors scatter less
 _APART = 6.0, 15.0  # squared standard errors, in the chi2 of the sectors, that the centre of a ring may be off the common one
                     # by chance, and from where on it is tried without that ring
 _SHIFTED = 0.03     # widths that it is off then at least
@@ -82,6 +83,9 @@ _LOPSIDED = 0.4     # how far the steeper flank of a ring reaches to its half he
 _ROUGHLY = 0.25     # share of the radius asked for by which that of a ring may differ
 _ASTRAY = 0.75      # blocks that a start may have been off its place before its shadows are looked for once more
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
+_BLENDED = 2.5      # roughness from where on some rings are likely to be two,
+_RELIEVED = 0.8     # and share of it that two in place of one may leave
+_TRIED = 3          # rings that are parted at most to see whether two tell more
 _SECOND = 2         # of them that get further chances
 _WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
 
@@ -159,8 +163,8 @@ class _Solution:
         return np.array([self.state.radii, self.state.widths, self.typical, self.sure]).T.copy()
 
     @cached_property
-    def apart(self):
-        """How far a ring by itself would have its centre from the common one, at most: squared, in standard errors.
+    def own(self):
+        """How far each ring by itself would have its centre from the common one: squared, in standard errors.
 
         By a small part of its width a ring may be off because its neighbours are no Gaussians.
         """
@@ -169,8 +173,41 @@ class _Solution:
         known = determinant > 1e-6 * xx * yy
         determinant = np.where(known, determinant, np.inf)
         x, y = (yy * dx - xy * dy) / determinant, (xx * dy - xy * dx) / determinant
-        far = np.where(np.hypot(x, y) > _SHIFTED * self.state.widths, x * dx + y * dy, 0)
-        return float(far.max()) / max(self.chi2, 1.0)
+        return np.where(np.hypot(x, y) > _SHIFTED * self.state.widths, x * dx + y * dy, 0) / max(self.chi2, 1.0)
+
+    @property
+    def apart(self):
+        """The largest of these."""
+        return float(self.own.max())
+
+    @property
+    def contradictory(self):
+        """Whether sectors or rings contradict each other."""
+        return self.chi2 > _UNEVEN or self.apart > _APART[1]
+
+    @cached_property
+    def roughness(self):
+        """Variance of a pixel as the scatter of the cells tells it, over that which pixels within the calmer cells have."""
+        number, total, _, square = np.moveaxis(self.table, -1, 0)
+        usable = np.isfinite(total) & (number > 1)
+        inside = np.where(usable, square - total ** 2 / np.maximum(number, 1), 0) / np.maximum(number - 1, 1)
+        inside = np.sort(np.where(usable, inside, np.inf), axis=0)
+        calm = 0.8 * usable.sum(axis=0)
+        inside = np.where(np.arange(len(inside))[:, None] < calm, inside, 0)
+        return self.noise[3] / (inside.sum() / max(calm.sum(), 1) + 1e-300)
+
+    @property
+    def blended(self):
+        """How much more the cells scatter than they may, where rings contradict each other so that some are likely to be two.
+
+        What all sectors have alike, as profiles that are no Gaussians, does no harm: 1.
+        """
+        return max(self.roughness / _BLENDED, 1.0) if self.contradictory else 1.0
+
+    @cached_property
+    def worth(self):
+        """What all of the rings tell; it counts less where sectors or rings contradict each other, or cells scatter."""
+        return _told(self.rings) / max(self.chi2, 1.0) ** 2 / max(self.apart / _APART[0], 1.0) / self.blended
 
     @cached_property
     def chi2(self):
@@ -429,6 +466,21 @@ def _split(frame, solution, rings, ellipse, radial):
     return (parted, outcome) if stand[both].all() else (solution, rings)
 
 
+def _deblended(frame, solution, rings, ellipse, radial):
+    """The solution with two rings instead of one, the widest first, as often as the cells scatter much less so."""
+    while solution.blended > 1 and len(rings) < _MAX_RINGS:
+        for k in np.argsort(-rings[:, 1])[:_TRIED]:
+            parted, outcome = _settle(frame, radial, solution.state, _with_halves(rings, k), ellipse)
+            if (parted is not None and parted.gain < 1 and len(outcome) > len(rings)
+                    and parted.noise[3] < _RELIEVED * solution.noise[3]
+                    and _stand(_sharp(frame, parted.state, radial), outcome, _STANDING, fitted=len(outcome)).all()):
+                solution, rings = parted, outcome
+                break
+        else:
+            break
+    return solution, rings
+
+
 def _try(frame, center, ellipse, every=False):
     """Fit the middle-sized image from a rough centre: (solution, rings that stand, other bumps, profile).
 
@@ -469,6 +521,7 @@ def _try(frame, center, ellipse, every=False):
         return None, why, bumps, radial
     radial = _sharp(frame, best.state, radial)
     best, rings = _split(frame, best, rings, ellipse, radial)
+    best, rings = _deblended(frame, best, rings, ellipse, radial)
     radial = _sharp(frame, best.state, radial)
     bumps = np.concatenate([rings, bumps[known:]])
     while len(rings) and not (standing := _stand(radial, rings, _STANDING, fitted=len(rings))).all():
@@ -640,7 +693,7 @@ def _best(levels, starts, attempt, ellipse):
             if solution is None or (doubt := _doubt(solution)):
                 reason = outcome if solution is None else doubt
                 break
-            quality = _told(outcome) / max(solution.chi2, 1.0)
+            quality = _told(outcome) / max(solution.chi2, 1.0) / solution.blended
             if quality > most:
                 most, best = quality, _Found(frame, solution, outcome, bumps, radial)
         if best and most > _CLEAR * max(best.solution.chi2 / _CALM, 1.0) ** 4:
@@ -684,7 +737,7 @@ def _last_fit(levels, found, radius, ellipse, max_rings):
     if max_rings is None:
         solution = _completed(frame, solution, found, factor / block, ellipse)
     frame, solution = _reshaded(frame, solution, ellipse)
-    for improve in _parted, _at_rest, _without_one, _concentric, _spotless:
+    for improve in _concentric, _parted, _at_rest, _without_one, _spotless:
         solution = improve(frame, solution, ellipse)
     return _result(solution, block, radius, ellipse)
 
@@ -804,15 +857,20 @@ def _reshaded(frame, solution, ellipse):
 
 
 def _parted(frame, solution, ellipse):
-    """The solution with two rings instead of one, if sectors contradict each other and more is told with them; or as it is.
+    """The solution with two rings instead of one, as often as more is told so; or as it is.
 
-    Two rings that have been fitted as one lend it a false strain.
+    Rings that have been fitted as one lend it a false strain and, where their textures differ, a centre of its own. Where the
+    cells scatter much it has been tried before, by `_deblended`.
     """
-    if solution.chi2 > _UNEVEN:
-        rings, k = solution.rings, _widest(solution.rings)
-        other, outcome = _settle(frame, None, solution.state, _with_halves(rings, k), ellipse)
-        if other is not None and len(outcome) > len(rings) and _better(other, solution):
-            return other
+    while solution.contradictory and solution.blended == 1:
+        rings = solution.rings
+        for k in np.lexsort((-rings[:, 1], -solution.own))[:_TRIED]:
+            other, outcome = _settle(frame, None, solution.state, _with_halves(rings, k), ellipse)
+            if other is not None and len(outcome) > len(rings) and _better(other, solution):
+                solution = other
+                break
+        else:
+            return solution
     return solution
 
 
@@ -867,7 +925,8 @@ def _without_one(frame, solution, ellipse):
 def _concentric(frame, solution, ellipse):
     """The solution without rings that are not about the same centre as the others: the rim of a round stop is about its own.
 
-    Rings are left out, in each turn the one without which the others agree best, until they do; or it stays as it is.
+    Rings are left out until the others agree, in each turn the one without which they do so best; or it stays as it is, if
+    less than half of them would be left.
     """
     best = solution
     while best.apart > _APART[1] and len(best.rings) > 2:
@@ -877,7 +936,8 @@ def _concentric(frame, solution, ellipse):
             return solution
         # A ring by itself contradicts none: of those that agree, the one that tells most.
         best = min(others, key=lambda other: (max(other.apart, _APART[1]), -_told(other.rings)))
-    return best if best.apart <= _APART[1] else solution
+    agree = best.apart <= _APART[1] and 2 * len(best.rings) >= len(solution.rings)
+    return best if agree else solution
 
 
 def _joined(frame, solution, bumps, ellipse):
@@ -905,9 +965,8 @@ def _joined(frame, solution, bumps, ellipse):
 
 
 def _better(other, solution):
-    """Whether another solution is beyond doubt too and worth more: what it tells counts the less, the more sectors differ."""
-    worth, before = (_told(one.rings) / max(one.chi2, 1.0) ** 2 for one in (other, solution))
-    return worth > _WORTH * before and not _doubt(other)
+    """Whether another solution is beyond doubt too and worth more."""
+    return other.worth > _WORTH * solution.worth and not _doubt(other)
 
 
 def _choose(rings, radius, most):
@@ -960,7 +1019,7 @@ def _doubt(solution):
     if total < least or high < (_FAINT if total > 2 * _SURE else _HIGH):
         return f"what looks like one stands out by {min(total, high):.1f} standard errors only"
     chi2 = solution.chi2
-    if total < _PLAIN and chi2 > _ALL_ROUND and _roughness(solution) > _ROUGH:
+    if total < _PLAIN and chi2 > _ALL_ROUND and solution.roughness > _ROUGH:
         return "what looks like one consists of spots; a single crystal?"
     if even[best] < (_WHOLE if chi2 > _CALM else _EVEN):
         return f"what looks like one fills {100 * even[best]:.0f} % of the azimuth only; spots of a single crystal?"
@@ -974,17 +1033,6 @@ def _doubt(solution):
     if excess > _RAGGED:
         return f"the parts of what looks like one are {excess:.1f} of its widths away from an ellipse"
     return ""
-
-
-def _roughness(solution):
-    """Variance of a pixel as the scatter of the cells tells it, over that which the pixels within the calmer cells have."""
-    number, total, _, square = np.moveaxis(solution.table, -1, 0)
-    usable = np.isfinite(total) & (number > 1)
-    inside = np.where(usable, square - total ** 2 / np.maximum(number, 1), 0) / np.maximum(number - 1, 1)
-    inside = np.sort(np.where(usable, inside, np.inf), axis=0)
-    calm = 0.8 * usable.sum(axis=0)
-    inside = np.where(np.arange(len(inside))[:, None] < calm, inside, 0)
-    return solution.noise[3] / (inside.sum() / max(calm.sum(), 1) + 1e-300)
 
 
 def _seen(solution, by_group):
@@ -1024,7 +1072,7 @@ def _result(solution, factor, radius, ellipse):
     for lengths in (slice(0, 2), slice(4, 4 + n)):
         variance[lengths] *= factor
         variance[:, lengths] *= factor
-    scale = _scatter(solution, ellipse)
+    scale = max(_scatter(solution, ellipse), _CALMEST)
     reference = int(np.argmax(heights / errors) if radius is None else np.argmin(np.abs(state.radii - radius)))
     if radius is not None and abs(state.radii[reference] - radius) > _ROUGHLY * radius:
         radii = np.array2string(state.radii, precision=1)

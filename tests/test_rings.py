@@ -554,6 +554,18 @@ def test_what_misleads_the_last_fit(seed, exposure, most):
     assert_right(fit_ring(scenes.exposures(scene, 2)[exposure]), scene.center, most)
 
 
+@pytest.mark.parametrize("seed", [10, 12])
+def test_a_polycrystal_whose_rings_overlap(seed):
+    """Rings of an fcc metal, two pairs of which are 1.4 and 1.2 widths apart: as one they have a false centre (0.05 pixel)."""
+    radii = 37.53 * np.sqrt([3, 4, 8, 11, 12, 16, 19, 20, 24])
+    heights = 1000 * np.array([1, 0.7, 0.9, 0.8, 0.7, 0.5, 0.6, 0.5, 0.4])
+    image, truth = ring_pattern((384, 320), (174.6, 187.1), radii.tolist(), widths=[3.5] * 9, amplitudes=heights.tolist(),
+                                background=50, texture=0.3, texture_harmonics=4, ratio=1.02, angle=0.5, random_state=seed)
+    fit = fit_ring(image)
+    assert_right(fit, truth.center, 0.01)
+    assert [ring.radius for ring in fit.rings] == pytest.approx(radii, abs=0.1)
+
+
 def test_a_ring_that_takes_away_from_what_the_other_tells_is_left_out():
     """The soft edge of a stop lies on the inner ring, which pulled the centre by seven times its bound."""
     scene = scenes.draw(91055)
