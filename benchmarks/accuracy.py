@@ -1,8 +1,8 @@
 """How far from the truth the centre is, by edfast and by other programs: ``python -m benchmarks.accuracy [--peers]``.
 
 All programs of the first table get the same simulated images in the same run. The second table is fit_ring's alone: errors in
-units of the Cramer-Rao bound, and of the errors that it quotes, by what is in the image. The third one counts the images
-without rings in which it sees some.
+units of the Cramer-Rao bound, and of the errors that it quotes, by what is in the image; the third the same for crystals,
+whose rings overlap. The last one counts the images without rings in which it sees some.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from . import centre_peers, scenes
 
 EXPOSURES = 2       # of each scene: what two of them have in common is bias
 PEER_SECONDS = 240  # after which the other programs get no more scenes
+CRYSTALS = 80       # scenes with these
 GUESS = 3.0         # how far off a given centre is, at most [pixel]
 CLEAR = 0.003       # bound below which errors are compared with it no more [pixel]
 OURS = ("edfast fit_ring", "edfast fit_ring, centre given", "edfast fit_ring, like the other exposure")
@@ -163,8 +164,25 @@ def _pulls(right):
                  for widths in (np.median(np.abs(pulls), axis=0) / 0.6745, np.sqrt(np.mean(pulls ** 2, axis=0))))
 
 
+def print_crystals(seeds):
+    """The third table: fit_ring by the kind of crystal; half of all errors are below the median."""
+    kinds = {kind: [] for kind in scenes.CRYSTALS}
+    for seed in tqdm(seeds, desc="crystals", unit="", disable=None):
+        kind, scene = scenes.draw_crystal(seed)
+        fits = [timed_fit(image)[0] for image in scenes.exposures(scene, EXPOSURES)]
+        kinds[kind].append(Trial(scene, np.array(scenes.crb(scene)), fits))
+    print("\n| crystals, whose rings overlap | found | failures | RMS error / bound | median error / bound | "
+          "pull width, robust | pull width |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for kind, trials in kinds.items():
+        fits = [(trial, fit) for trial in trials for fit in trial.fits if fit]
+        right = [(trial, fit) for trial, fit in fits if not trial.failed(fit.center, fit)]
+        ratios = [trial.error(fit.center) / math.hypot(*trial.bound) for trial, fit in fits]
+        print(f"| {kind} | {len(fits)} of {EXPOSURES * len(trials)} | {len(fits) - len(right)} | {_over_bound(right)} | "
+              f"{np.median(ratios):.2f} | {' | '.join(_pulls(right))} |")
+
+
 def print_ring_free(seeds, sizes):
-    """The third table: images without rings, by what is in them."""
+    """The last table: images without rings, by what is in them."""
     kinds = {kind: [0, 0] for kind in scenes.RING_FREE}
     for seed in tqdm(seeds, desc="without rings", unit="", disable=None):
         kind, image = scenes.ring_free(seed, sizes=sizes)
@@ -177,7 +195,7 @@ def print_ring_free(seeds, sizes):
 
 
 def main():
-    """Print the three tables."""
+    """Print the four tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--scenes", type=int, default=200, metavar="N", help="number of simulated scenes")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="the scenes are those of S, S + 1 ...")
@@ -196,6 +214,7 @@ def main():
           f"Cramer and Rao's.")
     print_programs(trials, [name for name, problem in missing.items() if not problem])
     print_categories(trials)
+    print_crystals(seeds[:CRYSTALS])
     print_ring_free(seeds, sizes)
     for name, problem in missing.items():
         if problem:

@@ -12,6 +12,9 @@ import numpy as np
 from edfast.simulate import BeamStop, drift_series, ring_pattern
 
 SIZES = ((64, 64), (96, 80), (128, 128), (192, 160), (200, 256), (256, 256), (384, 320), (512, 512))
+# 1 / d^2 of the first reflections, in units of the smallest but for a factor; hcp with the ideal c / a.
+CRYSTALS = {"fcc": (3, 4, 8, 11, 12, 16, 19, 20, 24, 27), "bcc": (2, 4, 6, 8, 10, 12, 14, 16, 18),
+            "hcp": (32, 36, 41, 68, 96, 113, 128, 132, 137, 144), "amorphous": (3, 9.2)}
 RING_FREE = ("flat", "noise", "ramp", "blob", "disc", "spots", "stop", "slope", "spots and blob", "constant", "rubbish")
 
 
@@ -74,6 +77,24 @@ def draw(seed, *, sizes=SIZES, gain=None, **fixed):
     look |= _damage(rng, shape)
     camera, drawn_gain = _camera(rng, look)
     return Scene(seed, look | camera | fixed, drawn_gain if gain is None else gain)
+
+
+def draw_crystal(seed):
+    """(kind, scene) of a polycrystal or a glass: many rings, of which some overlap. The kinds of `CRYSTALS` take turns."""
+    rng, kind = np.random.default_rng([seed, 9]), list(CRYSTALS)[seed % len(CRYSTALS)]
+    scene = draw(seed, sizes=((256, 256), (384, 320), (512, 512), (300, 420)))
+    size, ratios = min(scene.shape), np.sqrt(np.divide(CRYSTALS[kind], CRYSTALS[kind][0]))
+    radii = size * rng.uniform(0.1, 0.25) * ratios
+    radii = radii[radii < 0.75 * size]
+    far = radii / radii[0] - 1
+    if kind == "amorphous":
+        widths = radii * rng.uniform(0.08, 0.2)
+    else:
+        widths = max(1.2, size * _log_uniform(rng, 0.004, 0.015)) * (1 + 0.3 * rng.uniform() * far)
+    amplitudes = np.exp(-far * rng.uniform(0.3, 1.5)) * rng.uniform(0.25, 1, len(radii))
+    look = {"radii": radii.tolist(), "widths": widths.tolist(),
+            "amplitudes": (scene.peak * amplitudes / amplitudes.max()).tolist(), "spots": min(scene.look.get("spots", 0), 4)}
+    return kind, Scene(seed, scene.look | look, scene.gain)
 
 
 def _log_uniform(rng, low, high):

@@ -926,7 +926,7 @@ def _concentric(frame, solution, ellipse):
     """The solution without rings that are not about the same centre as the others: the rim of a round stop is about its own.
 
     Rings are left out until the others agree, in each turn the one without which they do so best; or it stays as it is, if
-    less than half of them would be left.
+    less than two thirds of them would be left.
     """
     best = solution
     while best.apart > _APART[1] and len(best.rings) > 2:
@@ -936,7 +936,7 @@ def _concentric(frame, solution, ellipse):
             return solution
         # A ring by itself contradicts none: of those that agree, the one that tells most.
         best = min(others, key=lambda other: (max(other.apart, _APART[1]), -_told(other.rings)))
-    agree = best.apart <= _APART[1] and 2 * len(best.rings) >= len(solution.rings)
+    agree = best.apart <= _APART[1] and 3 * len(best.rings) >= 2 * len(solution.rings)
     return best if agree else solution
 
 
@@ -1054,15 +1054,29 @@ def _scatter(solution, ellipse):
     """Factor on all variances by which the sectors scatter more than the noise between pixels lets them, or less.
 
     More where the noise of neighbours is alike (a camera's point spread, smoothing), or the rings are no ellipses about one
-    centre; less where they are no Gaussians: what all sectors miss alike has been taken for noise, and is none.
+    centre; less where they are no Gaussians: what all sectors miss alike has been taken for noise, and is none. Where sectors
+    side by side are off alike, as where rings overlap whose texture differs, the less do they average out.
     """
-    squares = solution.scores[solution.scores != 0] ** 2
+    known = solution.scores != 0
+    squares = solution.scores[known] ** 2
     free = max(squares.size - 2 - 2 * ellipse - len(solution.state.radii), 1)
     # Few sectors may contradict all others by any amount.
-    ratio = np.minimum(squares, 16 * max(np.median(squares) / 0.455, 1)).sum() / free if squares.size else 1.0
+    most = 16 * max(np.median(squares) / 0.455, 1) if squares.size else 0.0
+    ratio = np.minimum(squares, most).sum() / free if squares.size else 1.0
     beyond = abs(ratio - 1) / math.sqrt(2 / free)
     factor = 1 + (float(ratio) - 1) * min(max(beyond / _BY_CHANCE - 1, 0), 1)
-    return factor * max(1, solution.apart / _APART[0])
+    clipped = np.clip(solution.scores, -math.sqrt(most), math.sqrt(most))
+    return factor * _alike(clipped, known) * max(1, solution.apart / _APART[0])
+
+
+def _alike(scores, known):
+    """Factor on the variance of a mean of scores that are alike side by side, around the circle: 1 where they may not be."""
+    both = known & np.roll(known, 1, axis=1)
+    power = (scores[both] ** 2).sum()
+    if not power:
+        return 1.0
+    alike = (scores * np.roll(scores, 1, axis=1))[both].sum() / power
+    return (1 + alike) / (1 - alike) if alike > 2 / math.sqrt(both.sum()) else 1.0
 
 
 def _result(solution, factor, radius, ellipse):

@@ -545,7 +545,7 @@ def test_rings_that_others_would_spoil_or_hide(seed, exposure):
     pytest.param(234, 1, 0.015, id="a ring that is missing beside a brighter one"),
     pytest.param(191, 1, 0.02, id="rings that show once the others are known"),
     pytest.param(60095, 1, 0.3, id="a blend beside a clear ring"),
-    pytest.param(80258, 1, 0.045, id="a spot far brighter than its ring"),
+    pytest.param(80258, 1, 0.06, id="a spot far brighter than its ring"),
     pytest.param(100165, 1, 0.03, id="a ring that spots keep from its width"),
 ])
 def test_what_misleads_the_last_fit(seed, exposure, most):
@@ -564,6 +564,16 @@ def test_a_polycrystal_whose_rings_overlap(seed):
     fit = fit_ring(image)
     assert_right(fit, truth.center, 0.01)
     assert [ring.radius for ring in fit.rings] == pytest.approx(radii, abs=0.1)
+
+
+def test_errors_are_right_where_rings_overlap_and_their_textures_differ():
+    """Sectors side by side are off alike: errors for which they average out were three to five times too small."""
+    pulls = []
+    for seed in (14, 34, 54, 70):
+        _, scene = scenes.draw_crystal(seed)
+        fit = fit_ring(scenes.render(scene))
+        pulls += [(fit.cx - scene.center[0]) / fit.cx_err, (fit.cy - scene.center[1]) / fit.cy_err]
+    assert np.sqrt(np.mean(np.square(pulls))) < 1.7
 
 
 def test_a_ring_that_takes_away_from_what_the_other_tells_is_left_out():
