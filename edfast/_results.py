@@ -67,7 +67,7 @@ class RingFit:
         How many rings were fitted together; very dim ones that would add next to nothing are left out.
     chi2 : float
         Scatter of the sectors' own centres about the common one, squared, per degree of freedom: 1 is perfect. More where
-        spots or shadows disturb, less where rings are no Gaussians; the errors allow for that.
+        spots or shadows disturb or rings overlap, less where rings are no Gaussians; the errors allow for that.
     converged : bool
         Whether the last step was far below the standard errors.
     rings : tuple of Ring

@@ -737,7 +737,10 @@ def _last_fit(levels, found, radius, ellipse, max_rings):
     if max_rings is None:
         solution = _completed(frame, solution, found, factor / block, ellipse)
     frame, solution = _reshaded(frame, solution, ellipse)
-    for improve in _concentric, _parted, _at_rest, _without_one, _spotless:
+    solution = _concentric(frame, solution, ellipse)
+    if max_rings is None:
+        solution = _parted(frame, solution, ellipse)
+    for improve in _at_rest, _without_one, _spotless:
         solution = improve(frame, solution, ellipse)
     return _result(solution, block, radius, ellipse)
 
@@ -748,11 +751,12 @@ def _completed(frame, solution, found, factor, ellipse):
     Its pixels are `factor` times smaller than those of the profile.
     """
     size, widest = np.array([factor, factor, 1.0, 1.0]), 2 * found.rings[:, 1].max()
-    for bumps in found.bumps, None:
-        if bumps is None:
-            bumps = _look_for_rings(found.radial, solution.rings / size, widest)[len(solution.rings):]
-        solution = _joined(frame, solution, bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < widest)] * size, ellipse)
-    return solution
+
+    def joined(bumps):
+        return _joined(frame, solution, bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < widest)] * size, ellipse)
+
+    solution = joined(found.bumps)
+    return joined(_look_for_rings(found.radial, solution.rings / size, widest)[len(solution.rings):])
 
 
 class _Levels(NamedTuple):
@@ -862,7 +866,7 @@ def _parted(frame, solution, ellipse):
     Rings that have been fitted as one lend it a false strain and, where their textures differ, a centre of its own. Where the
     cells scatter much it has been tried before, by `_deblended`.
     """
-    while solution.contradictory and solution.blended == 1:
+    while solution.contradictory and solution.blended == 1 and len(solution.rings) < _MAX_RINGS:
         rings = solution.rings
         for k in np.lexsort((-rings[:, 1], -solution.own))[:_TRIED]:
             other, outcome = _settle(frame, None, solution.state, _with_halves(rings, k), ellipse)

@@ -554,6 +554,13 @@ def test_what_misleads_the_last_fit(seed, exposure, most):
     assert_right(fit_ring(scenes.exposures(scene, 2)[exposure]), scene.center, most)
 
 
+def test_no_more_rings_than_asked_for():
+    """Two faint rings that pass for one are not parted then."""
+    image = scenes.exposures(scenes.draw(31), 2)[1]
+    assert fit_ring(image).n_rings > 1
+    assert fit_ring(image, max_rings=1).n_rings == 1
+
+
 @pytest.mark.parametrize("seed", [10, 12])
 def test_a_polycrystal_whose_rings_overlap(seed):
     """Rings of an fcc metal, two pairs of which are 1.4 and 1.2 widths apart: as one they have a false centre (0.05 pixel)."""
