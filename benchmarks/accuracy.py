@@ -122,8 +122,7 @@ def print_categories(trials):
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, applies in CATEGORIES.items():
         chosen = [trial for trial in trials if applies(trial.scene)]
-        fits = [(trial, fit) for trial in chosen for fit in trial.fits if fit]
-        right = [(trial, fit) for trial, fit in fits if not trial.failed(fit.center, fit)]
+        fits, right = _answers(chosen)
         failures, slow = len(fits) - len(right), sum(not fit.converged for _, fit in fits)
         print(f"| {name} | {len(fits)} of {EXPOSURES * len(chosen)} | {failures} | {slow} | {_over_bound(right)} | "
               f"{_bias(chosen)} | {' | '.join(_pulls(right))} |")
@@ -133,6 +132,12 @@ def print_categories(trials):
     if sharp:
         print(f"\nWhere the bound is below {CLEAR} pixel ({len(sharp)} images): RMS error per axis "
               f"{math.sqrt(np.mean(np.square(sharp))):.2g} pixel, worst {np.abs(sharp).max():.2g} pixel.")
+
+
+def _answers(trials):
+    """(trial, fit) of all fits, and of those that are no failures."""
+    fits = [(trial, fit) for trial in trials for fit in trial.fits if fit]
+    return fits, [(trial, fit) for trial, fit in fits if not trial.failed(fit.center, fit)]
 
 
 def _deviation(trial, fit):
@@ -174,8 +179,7 @@ def print_crystals(seeds):
     print("\n| crystals, whose rings overlap | found | failures | RMS error / bound | median error / bound | "
           "pull width, robust | pull width |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for kind, trials in kinds.items():
-        fits = [(trial, fit) for trial in trials for fit in trial.fits if fit]
-        right = [(trial, fit) for trial, fit in fits if not trial.failed(fit.center, fit)]
+        fits, right = _answers(trials)
         ratios = [trial.error(fit.center) / math.hypot(*trial.bound) for trial, fit in fits]
         print(f"| {kind} | {len(fits)} of {EXPOSURES * len(trials)} | {len(fits) - len(right)} | {_over_bound(right)} | "
               f"{np.median(ratios):.2f} | {' | '.join(_pulls(right))} |")

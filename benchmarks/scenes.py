@@ -12,7 +12,7 @@ import numpy as np
 from edfast.simulate import BeamStop, drift_series, ring_pattern
 
 SIZES = ((64, 64), (96, 80), (128, 128), (192, 160), (200, 256), (256, 256), (384, 320), (512, 512))
-# 1 / d^2 of the first reflections, in units of the smallest but for a factor; hcp with the ideal c / a.
+# 1 / d^2 of the first reflections, up to a factor; hcp with the ideal c / a.
 CRYSTALS = {"fcc": (3, 4, 8, 11, 12, 16, 19, 20, 24, 27), "bcc": (2, 4, 6, 8, 10, 12, 14, 16, 18),
             "hcp": (32, 36, 41, 68, 96, 113, 128, 132, 137, 144), "amorphous": (3, 9.2)}
 RING_FREE = ("flat", "noise", "ramp", "blob", "disc", "spots", "stop", "slope", "spots and blob", "constant", "rubbish")

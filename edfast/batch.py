@@ -275,8 +275,7 @@ def make_folder(folder, *inputs):
     except OSError as error:
         reason = "is a file" if folder.is_file() else f"cannot be made ({error.strerror})"
         raise type(error)(f"output folder {folder} {reason}: give another one with -o (output)") from None
-    for name in _NAMES:
-        check_not_input(folder / name, *inputs)
+    _check_outputs(folder, *inputs)
     return folder
 
 
@@ -300,9 +299,14 @@ def _not_written(names, folder):
     """The (rank, name) of each file; ValueError if it is one that the run itself writes."""
     for rank, name in names:
         if name.endswith(_NAMES):
-            for written in _NAMES:
-                check_not_input(folder / written, name)
+            _check_outputs(folder, name)
         yield rank, name
+
+
+def _check_outputs(folder, *inputs):
+    """ValueError if the run itself writes one of the inputs."""
+    for name in _NAMES:
+        check_not_input(folder / name, *inputs)
 
 
 def _ranked(files):

@@ -441,44 +441,53 @@ def _misfit(radial, ring):
     return math.sqrt(np.mean((radial.mean[near] - columns @ found) ** 2)) / height if len(u) > len(found) else math.inf
 
 
-def _split(frame, solution, rings, ellipse, radial):
+def _split(frame, solution, ellipse, radial):
     """The solution with the widest ring that tells something in two, if two explain the image better and both stand.
 
     It is tried where it is much wider than the others, or the only one and no Gaussian, or where the sectors do not agree.
     """
+    rings = solution.rings
     k = _widest(rings)
     if len(rings) == 1:
         wide = _misfit(radial, rings[0]) > _SMOOTH
     else:
         wide = rings[k, 1] > _WIDE * median(width for i, width in enumerate(rings[:, 1].tolist()) if i != k)
     if not (wide or solution.chi2 > _CALM):
-        return solution, rings
+        return solution
     halves = _halves(rings[k])
     parted, outcome = _settle(frame, radial, solution.state, _with_halves(rings, k), ellipse)
     if parted is None or parted.gain > 1 or parted.noise[3] > solution.noise[3] or _told(outcome) < _PARTED[0] * _told(rings):
-        return solution, rings
+        return solution
     both = np.abs(outcome[:, :1] - halves[:, 0]).argmin(axis=0)
     # As many rings as before: what fell was none if they tell more without it.
     fewer = len(outcome) <= len(rings) and _told(outcome) < _told(rings)
     if both[0] == both[1] or fewer or _told(outcome[both]) < _PARTED[1] * rings[k, 3] ** 2:
-        return solution, rings
+        return solution
     stand = _stand(_sharp(frame, parted.state, radial), outcome, _STANDING, fitted=len(outcome))
-    return (parted, outcome) if stand[both].all() else (solution, rings)
+    return parted if stand[both].all() else solution
 
 
-def _deblended(frame, solution, rings, ellipse, radial):
+def _part(frame, radial, solution, order, ellipse, better):
+    """The solution with two rings instead of one, of the first few in this order, if that is `better`; or None."""
+    for k in order[:_TRIED]:
+        other, outcome = _settle(frame, radial, solution.state, _with_halves(solution.rings, k), ellipse)
+        if other is not None and len(outcome) > len(solution.rings) and better(other):
+            return other
+    return None
+
+
+def _deblended(frame, solution, ellipse, radial):
     """The solution with two rings instead of one, the widest first, as often as the cells scatter much less so."""
-    while solution.blended > 1 and len(rings) < _MAX_RINGS:
-        for k in np.argsort(-rings[:, 1])[:_TRIED]:
-            parted, outcome = _settle(frame, radial, solution.state, _with_halves(rings, k), ellipse)
-            if (parted is not None and parted.gain < 1 and len(outcome) > len(rings)
-                    and parted.noise[3] < _RELIEVED * solution.noise[3]
-                    and _stand(_sharp(frame, parted.state, radial), outcome, _STANDING, fitted=len(outcome)).all()):
-                solution, rings = parted, outcome
-                break
-        else:
+    def calmer(other):
+        return (other.gain < 1 and other.noise[3] < _RELIEVED * solution.noise[3]
+                and _stand(_sharp(frame, other.state, radial), other.rings, _STANDING, fitted=len(other.rings)).all())
+
+    while solution.blended > 1 and len(solution.rings) < _MAX_RINGS:
+        other = _part(frame, radial, solution, np.argsort(-solution.rings[:, 1]), ellipse, calmer)
+        if other is None:
             break
-    return solution, rings
+        solution = other
+    return solution
 
 
 def _try(frame, center, ellipse, every=False):
@@ -520,8 +529,8 @@ def _try(frame, center, ellipse, every=False):
     if best is None:
         return None, why, bumps, radial
     radial = _sharp(frame, best.state, radial)
-    best, rings = _split(frame, best, rings, ellipse, radial)
-    best, rings = _deblended(frame, best, rings, ellipse, radial)
+    best = _deblended(frame, _split(frame, best, ellipse, radial), ellipse, radial)
+    rings = best.rings
     radial = _sharp(frame, best.state, radial)
     bumps = np.concatenate([rings, bumps[known:]])
     while len(rings) and not (standing := _stand(radial, rings, _STANDING, fitted=len(rings))).all():
@@ -866,15 +875,14 @@ def _parted(frame, solution, ellipse):
     Rings that have been fitted as one lend it a false strain and, where their textures differ, a centre of its own. Where the
     cells scatter much it has been tried before, by `_deblended`.
     """
+    def better(other):
+        return _better(other, solution)
+
     while solution.contradictory and solution.blended == 1 and len(solution.rings) < _MAX_RINGS:
-        rings = solution.rings
-        for k in np.lexsort((-rings[:, 1], -solution.own))[:_TRIED]:
-            other, outcome = _settle(frame, None, solution.state, _with_halves(rings, k), ellipse)
-            if other is not None and len(outcome) > len(rings) and _better(other, solution):
-                solution = other
-                break
-        else:
-            return solution
+        other = _part(frame, None, solution, np.lexsort((-solution.rings[:, 1], -solution.own)), ellipse, better)
+        if other is None:
+            break
+        solution = other
     return solution
 
 
@@ -932,16 +940,15 @@ def _concentric(frame, solution, ellipse):
     Rings are left out until the others agree, in each turn the one without which they do so best; or it stays as it is, if
     less than two thirds of them would be left.
     """
-    best = solution
-    while best.apart > _APART[1] and len(best.rings) > 2:
+    best, least = solution, math.ceil(2 * len(solution.rings) / 3)
+    while best.apart > _APART[1] and len(best.rings) > least:
         others = [_without(frame, best, k, ellipse) for k in range(len(best.rings))]
         others = [other for other in others if other is not None and not _doubt(other)]
         if not others:
             return solution
         # A ring by itself contradicts none: of those that agree, the one that tells most.
         best = min(others, key=lambda other: (max(other.apart, _APART[1]), -_told(other.rings)))
-    agree = best.apart <= _APART[1] and 3 * len(best.rings) >= 2 * len(solution.rings)
-    return best if agree else solution
+    return best if best.apart <= _APART[1] and len(best.rings) >= least else solution
 
 
 def _joined(frame, solution, bumps, ellipse):
