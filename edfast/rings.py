@@ -80,6 +80,7 @@ _SMOOTH = 0.02      # share of its height by which the profile of a ring that is
 _PARTED = 0.3, 0.03     # shares of what all rings told, and of what a ring told, that must be told with two in its place, and
                         # by these: halves of one ring tell next to nothing
 _LOPSIDED = 0.4     # how far the steeper flank of a ring reaches to its half height, in the length of the other one, at least
+_FLAT = 0.2         # height that the profile falls at least on either side, in that of the highest of several rings
 _ROUGHLY = 0.25     # share of the radius asked for by which that of a ring may differ
 _ASTRAY = 0.75      # blocks that a start may have been off its place before its shadows are looked for once more
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
@@ -536,7 +537,7 @@ def _try(frame, center, ellipse, every=False):
     while len(rings) and not (standing := _stand(radial, rings, _STANDING, fitted=len(rings))).all():
         # What leant on one that fell must stand alone.
         rings = rings[standing]
-    if len(rings) < 1 + every:
+    if len(rings) < 1 + every or _is_rim(radial, rings):
         return None, _EDGE, bumps, radial
     return best, rings, bumps[~_touch(bumps, rings, _MERGED).any(axis=1)], radial
 
@@ -570,21 +571,56 @@ def _try_highest(frame, center, ellipse):
     return solution, rings, bumps[~_touch(bumps, rings, _TOUCHING).any(axis=1)], radial
 
 
-def _falls(radial, ring):
-    """Whether the profile falls to both sides of a ring beyond doubt, and as steeply: at the rim of a stop it does not."""
+def _sides(radial, ring, reach=math.inf):
+    """(depths, errors, flanks) of the profile within a ring's crest and up to `reach` beyond: how far it falls, and where.
+
+    None where one of the sides is not seen. The flanks [pixel] are those to half the smaller depth, if it falls to both sides.
+    """
     mean, known, place = radial.mean, radial.error < np.inf, np.arange(len(radial.mean)) + 0.5 - ring[0]
     crest = known & (np.abs(place) < max(0.5 * ring[1], 1.0))
-    sides = known & ~crest & (place < 0), known & ~crest & (place > 0) & (place < _REACH * ring[1])
+    sides = known & ~crest & (place < 0), known & ~crest & (place > 0) & (place < reach)
     if not all(bins.any() for bins in (crest, *sides)):
-        return False
+        return None
     lows = [np.argmin(np.where(side, mean, np.inf)) for side in sides]
-    depths = mean[crest].mean() - mean[lows]
-    if (depths < 0.5 * ring[2]).any() or (depths < _SURE * radial.error[lows]).any():
+    depths, top = mean[crest].mean() - mean[lows], np.argmax(np.where(crest, mean, -np.inf))
+    low = np.flatnonzero(known & (mean < mean[top] - 0.5 * max(depths.min(), 0))) - top
+    return depths, radial.error[lows], (-low[low < 0].max(initial=-top), low[low > 0].min(initial=len(mean)))
+
+
+def _falls(radial, ring):
+    """Whether the profile falls to both sides of a ring beyond doubt, and as steeply: at the rim of a stop it does not.
+
+    So it must near the ring, and in all.
+    """
+    for reach in _REACH * ring[1], math.inf:
+        sides = _sides(radial, ring, reach)
+        if sides is None or not _both_fall(sides, ring[2]) or _lopsided(sides):
+            return False
+    return True
+
+
+def _both_fall(sides, height):
+    """Whether a profile with these `_sides` falls by at least half of a height and beyond doubt."""
+    depths, errors, _ = sides
+    return (depths > np.maximum(0.5 * height, _SURE * errors)).all()
+
+
+def _lopsided(sides):
+    """Whether one of its flanks is much steeper than the other."""
+    return min(sides[2]) <= _LOPSIDED * max(sides[2])
+
+
+def _is_rim(radial, rings):
+    """Whether rings that overlap are Gaussians of one edge, or of the light around a stop, and there is no other ring."""
+    rings = rings[np.argsort(rings[:, 0])]
+    highest = rings[rings[:, 2].argmax()]
+    sides = _sides(radial, highest)
+    if len(rings) < 2 or sides is None or (np.diff(rings[:, 0]) > rings[1:, 1] + rings[:-1, 1]).any():
         return False
-    top = np.argmax(np.where(crest, mean, -np.inf))
-    low = np.flatnonzero(known & (mean < mean[top] - 0.5 * depths.min())) - top
-    flanks = -low[low < 0].max(), low[low > 0].min()
-    return min(flanks) > _LOPSIDED * max(flanks)
+    if _both_fall(sides, highest[2]):
+        return _lopsided(sides)
+    depths, errors, _ = sides
+    return bool((depths + 3 * errors < _FLAT * highest[2]).any())
 
 
 def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None, like=None):
@@ -714,6 +750,7 @@ def _behind_rim(found, ellipse):
     """What was found, or what is found without the innermost ring and all within, if that has another centre.
 
     Where it is darker within than between the rings there may be a round stop: its rim looks like a ring about its own centre.
+    If what was found contradicts itself, the other one need only be worth more.
     """
     frame, solution, radial = found.frame, found.solution, found.radial
     radius, width = solution.rings[0, :2]
@@ -732,7 +769,8 @@ def _behind_rim(found, ellipse):
         return found
     move = other.solution.state.center - solution.state.center
     spread = sum(one.solution.covariance[:2, :2] * _scatter(one.solution, ellipse) for one in (found, other))
-    return other if move @ np.linalg.pinv(spread) @ move > _APART[1] else found
+    doubtful = solution.contradictory and other.solution.worth > solution.worth
+    return other if doubtful or move @ np.linalg.pinv(spread) @ move > _APART[1] else found
 
 
 def _last_fit(levels, found, radius, ellipse, max_rings):

@@ -671,11 +671,20 @@ def test_no_ring_where_there_is_none(kind, seed):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seed", [158, 213, 411, 466, 532, 576])
+@pytest.mark.parametrize("seed", [158, 213, 411, 466, 532, 576, 6230, 6758, 6890])
 def test_the_soft_edge_of_a_disc_is_no_ring(seed):
     """Two rings beside each other explain it; what is left when one of them falls must stand alone."""
     kind, image = scenes.ring_free(seed)
     assert kind == "disc"
+    with pytest.raises(RingNotFoundError):
+        fit_ring(image)
+
+
+@pytest.mark.parametrize("seed", [5330, 5418, 6397])
+def test_the_light_around_a_stop_is_no_ring(seed):
+    """A steep flank at the rim and a long one beyond: a narrow ring and a wide one would explain them."""
+    kind, image = scenes.ring_free(seed)
+    assert kind == "stop"
     with pytest.raises(RingNotFoundError):
         fit_ring(image)
 
