@@ -571,11 +571,28 @@ def _try_highest(frame, center, ellipse):
     return solution, rings, bumps[~_touch(bumps, rings, _TOUCHING).any(axis=1)], radial
 
 
-def _sides(radial, ring, reach=math.inf):
-    """(depths, errors, flanks) of the profile within a ring's crest and up to `reach` beyond: how far it falls, and where.
+class _Sides(NamedTuple):
+    """How far a profile falls within a crest and beyond, with the errors of the lowest bins, and where.
 
-    None where one of the sides is not seen. The flanks [pixel] are those to half the smaller depth, if it falls to both sides.
+    The flanks [pixel] are those to half the smaller depth; they tell something if it falls to both sides.
     """
+
+    depths: np.ndarray
+    errors: np.ndarray
+    flanks: tuple
+
+    def fall(self, height):
+        """Whether it falls to both sides by at least half of a height, and beyond doubt."""
+        return (self.depths > np.maximum(0.5 * height, _SURE * self.errors)).all()
+
+    @property
+    def lopsided(self):
+        """Whether one flank is much steeper than the other."""
+        return min(self.flanks) <= _LOPSIDED * max(self.flanks)
+
+
+def _sides(radial, ring, reach=math.inf):
+    """The `_Sides` of a ring, the outer one up to `reach` [pixel] from its crest; None where one of them is not seen."""
     mean, known, place = radial.mean, radial.error < np.inf, np.arange(len(radial.mean)) + 0.5 - ring[0]
     crest = known & (np.abs(place) < max(0.5 * ring[1], 1.0))
     sides = known & ~crest & (place < 0), known & ~crest & (place > 0) & (place < reach)
@@ -584,7 +601,7 @@ def _sides(radial, ring, reach=math.inf):
     lows = [np.argmin(np.where(side, mean, np.inf)) for side in sides]
     depths, top = mean[crest].mean() - mean[lows], np.argmax(np.where(crest, mean, -np.inf))
     low = np.flatnonzero(known & (mean < mean[top] - 0.5 * max(depths.min(), 0))) - top
-    return depths, radial.error[lows], (-low[low < 0].max(initial=-top), low[low > 0].min(initial=len(mean)))
+    return _Sides(depths, radial.error[lows], (-low[low < 0].max(initial=-top), low[low > 0].min(initial=len(mean))))
 
 
 def _falls(radial, ring):
@@ -592,35 +609,21 @@ def _falls(radial, ring):
 
     So it must near the ring, and in all.
     """
-    for reach in _REACH * ring[1], math.inf:
-        sides = _sides(radial, ring, reach)
-        if sides is None or not _both_fall(sides, ring[2]) or _lopsided(sides):
-            return False
-    return True
-
-
-def _both_fall(sides, height):
-    """Whether a profile with these `_sides` falls by at least half of a height and beyond doubt."""
-    depths, errors, _ = sides
-    return (depths > np.maximum(0.5 * height, _SURE * errors)).all()
-
-
-def _lopsided(sides):
-    """Whether one of its flanks is much steeper than the other."""
-    return min(sides[2]) <= _LOPSIDED * max(sides[2])
+    near, in_all = _sides(radial, ring, _REACH * ring[1]), _sides(radial, ring)
+    return all(sides is not None and sides.fall(ring[2]) and not sides.lopsided for sides in (near, in_all))
 
 
 def _is_rim(radial, rings):
     """Whether rings that overlap are Gaussians of one edge, or of the light around a stop, and there is no other ring."""
-    rings = rings[np.argsort(rings[:, 0])]
+    if len(rings) < 2 or (np.diff(rings[:, 0]) > rings[1:, 1] + rings[:-1, 1]).any():
+        return False
     highest = rings[rings[:, 2].argmax()]
     sides = _sides(radial, highest)
-    if len(rings) < 2 or sides is None or (np.diff(rings[:, 0]) > rings[1:, 1] + rings[:-1, 1]).any():
+    if sides is None:
         return False
-    if _both_fall(sides, highest[2]):
-        return _lopsided(sides)
-    depths, errors, _ = sides
-    return bool((depths + 3 * errors < _FLAT * highest[2]).any())
+    if sides.fall(highest[2]):
+        return sides.lopsided
+    return bool((sides.depths + 3 * sides.errors < _FLAT * highest[2]).any())
 
 
 def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None, like=None):
