@@ -157,10 +157,13 @@ class Search:
         # So much shadow is no beam stop, but a dark background.
         return flags if flags.mean() < 0.5 else np.zeros_like(flags)
 
-    def stop(self, x, y, *, size):
-        """What is dark for its distance from a known centre (x, y), and its penumbra: uint8. A block is `size` pixels wide."""
+    def stop(self, x, y, e1=0.0, e2=0.0, *, size):
+        """What is dark for its distance from a known centre (x, y), and its penumbra: uint8. A block is `size` pixels wide.
+
+        The distance is that in the plane in which the strain (e1, e2) is undone.
+        """
         away, (profile, expected) = np.empty(self.means.shape, np.int32), np.empty((2, len(self._bins)))
-        coarse.distances(x, y, len(profile) - 1, away)
+        coarse.distances(x, y, e1, e2, len(profile) - 1, away)
         coarse.radial_quantile(self.means, self.usable, away, 0.65, 8, profile)
         if np.isfinite(profile).sum() < 8:
             return np.zeros(self.means.shape, np.uint8)
@@ -218,6 +221,12 @@ class Search:
         """Candidate (x, y) in blocks from a guess, by climbing in steps of so many blocks at first."""
         contrast, open_ = self.lit
         return self.climb(contrast, open_, self.score(contrast, open_, x, y), x, y, step)[1:]
+
+    def stretched(self, x, y):
+        """(x, y, e1, e2): where ellipses about a place nearby explain most, and their strain."""
+        place = np.array([x, y, 0.0, 0.0])
+        coarse.climb_ellipse(*self.lit, place, self._bins)
+        return tuple(place.tolist())
 
     def _proposals(self, contrast, open_):
         """Places (x, y) where the centre may be, as the different methods find them, the quickest first."""

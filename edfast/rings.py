@@ -41,6 +41,7 @@ _CALMEST = 0.06     # share of the variances that is left at least where the sec
 _APART = 6.0, 15.0  # squared standard errors, in the chi2 of the sectors, that the centre of a ring may be off the common one
                     # by chance, and from where on it is tried without that ring
 _SHIFTED = 0.03     # widths that it is off then at least
+_CLEARLY = 3         # times as clearly must stand out what is seen only when the background is taken to be uneven
 _ALL_ROUND = 0.35   # if chi2 is above this: below it the cells miss the model in the same way all round, which spots do not
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
 _STANDING = 0.14, 1.0   # and of those that were
@@ -48,6 +49,7 @@ _FIRM = 30.0        # standard errors from where on a ring that agrees with one 
 _STILL = 0.3        # squared last step, in standard errors, that counts as come to rest,
 _SETTLED = 1e-2     # and as converged
 _SHARP = 0.1        # widths that a ring may be off in a profile without blurring it
+_SLOW = 20          # bins to either side over which the median tells how uneven a background is
 _WIDE_ENOUGH = 1.5  # width from where on the bins of a profile serve for a fit
 _ALIKE = 3.0        # widths that a ring may be off in the cells of a profile for these to serve still
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
@@ -124,10 +126,13 @@ class _State:
 
 
 class _Frame:
-    """An image with what is masked in it: single pixels, and blocks of `size` x `size` pixels in the shade of a beam stop."""
+    """An image with what is masked in it: single pixels, and blocks of `size` x `size` pixels in the shade of a beam stop.
 
-    def __init__(self, image, bad, shade, size):
-        self.image, self.bad, self.shade, self.size = image, bad, shade, size
+    Where it is `uneven`, sectors are levelled before they make up a profile.
+    """
+
+    def __init__(self, image, bad, shade, size, uneven=False):
+        self.image, self.bad, self.shade, self.size, self.uneven = image, bad, shade, size, uneven
 
 
 class _Solution:
@@ -268,8 +273,8 @@ def _fit(frame, radial, state, ellipse, final=True, spots=True):
     moves = np.zeros((n, 5))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
-        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, spans, noise,
-        signal, _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores, moves,
+        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, final, spans,
+        noise, signal, _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores, moves,
         np.empty((groups, m, m + 2, n_sectors)), np.zeros((size, size + 2)), covariance)
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
     covariance[:2] = unstretch @ covariance[:2]
@@ -290,10 +295,14 @@ class _Profile(NamedTuple):
 
 def _profile(frame, state):
     """The profile about the centre of `state`, in the plane in which its strain is undone."""
+    from .kernels import profile
+
     height, width = frame.image.shape
     far = max(math.hypot(state.center[0] - x, state.center[1] - y) for x in (0, width) for y in (0, height))
     n = int(min(far, 1.2 * max(height, width)))
     table = _unroll(frame, state, np.array([0, n]), np.array([0.0]), np.array([1.0]), SECTORS)
+    if frame.uneven:
+        profile.level_sectors(table, _SLOW)
     mean, error, _ = averaged(table)
     return _Profile(state, mean, error, state, table)
 
@@ -313,7 +322,8 @@ def _sharp(frame, state, before):
     """The profile about a state: the one `before` if that is sharp for this state too, or else one from its cells."""
     if before and state.near(before.state, _SHARP):
         return before
-    return _realigned(before, state) if before and state.near(before.origin, _ALIKE) else _profile(frame, state)
+    again = before is None or frame.uneven or not state.near(before.origin, _ALIKE)
+    return _profile(frame, state) if again else _realigned(before, state)
 
 
 def _look_for_rings(radial, known, widest=math.inf):
@@ -491,13 +501,13 @@ def _deblended(frame, solution, ellipse, radial):
     return solution
 
 
-def _try(frame, center, ellipse, every=False):
-    """Fit the middle-sized image from a rough centre: (solution, rings that stand, other bumps, profile).
+def _try(frame, start, ellipse, every=False):
+    """Fit the middle-sized image from a start without rings: (solution, rings that stand, other bumps, profile).
 
     Where there are no rings: (None, why not, bumps, profile). With `every`, all bumps of the first profile are fitted,
     whether or not they look like rings.
     """
-    state, rings, why = _State(center, (0, 0), [], []), np.empty((0, 4)), "no ring stands out of the radial profile"
+    state, rings, why = start, np.empty((0, 4)), "no ring stands out of the radial profile"
     best = radial = None
     for turn in range(4):
         before, radial = radial, _sharp(frame, state, radial)
@@ -542,18 +552,17 @@ def _try(frame, center, ellipse, every=False):
     return best, rings, bumps[~_touch(bumps, rings, _MERGED).any(axis=1)], radial
 
 
-def _try_every(frame, center, ellipse):
+def _try_every(frame, start, ellipse):
     """As `_try`, where nothing that looks like rings agrees on a centre: all bumps of the first profile are fitted."""
-    return _try(frame, center, ellipse, every=True)
+    return _try(frame, start, ellipse, every=True)
 
 
-def _try_highest(frame, center, ellipse):
+def _try_highest(frame, start, ellipse):
     """As `_try`, where no set of Gaussians stands by itself: the highest bump, if the profile falls to both sides of it.
 
     A lopsided or flat ring falls into several Gaussians, none of which need look like a ring.
     """
-    state, none = _State(center, (0, 0), [], []), np.empty((0, 4))
-    radial = None
+    state, none, radial = start, np.empty((0, 4)), None
     for _ in range(2):
         radial = _sharp(frame, state, radial)
         bumps = _look_for_rings(radial, none)
@@ -600,8 +609,14 @@ def _sides(radial, ring, reach=math.inf):
         return None
     lows = [np.argmin(np.where(side, mean, np.inf)) for side in sides]
     depths, top = mean[crest].mean() - mean[lows], np.argmax(np.where(crest, mean, -np.inf))
-    low = np.flatnonzero(known & (mean < mean[top] - 0.5 * max(depths.min(), 0))) - top
-    return _Sides(depths, radial.error[lows], (-low[low < 0].max(initial=-top), low[low > 0].min(initial=len(mean))))
+    half = mean[top] - 0.5 * max(depths.min(), 0)
+    low = np.flatnonzero(known & (mean < half))
+    flanks = []
+    for ends, step in ((low[low < top][-1:], 1), (low[low > top][:1], -1)):
+        # Between the first bin that is lower and the one before.
+        part = [(half - mean[i]) / (mean[i + step] - mean[i]) for i in ends if known[i + step]]
+        flanks.append(abs(ends[0] + step * sum(part) - top) if len(ends) else len(mean))
+    return _Sides(depths, radial.error[lows], tuple(flanks))
 
 
 def _falls(radial, ring):
@@ -702,11 +717,14 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
         starts = itertools.chain([levels.search.near(*levels.place(center))], starts)
     tried: list = []
     found, reason = None, "nothing in the image is symmetric about a centre"
-    for attempt in _try, _try_every, _try_highest:
+    for attempt, places, uneven in (
+            (_try, _noted(itertools.islice(starts, _TRIALS), tried), False),
+            (_try, (levels.search.stretched(*place) for place in _first(tried)), True),
+            (_try_every, _first(tried), False),
+            (_try_highest, _first(tried), False)):
         if found and attempt is _try_every:
             continue
-        places = _noted(itertools.islice(starts, _TRIALS), tried) if attempt is _try else tried[:_SECOND]
-        found, why = _best(levels, places, attempt, ellipse)
+        found, why = _best(levels, places, attempt, ellipse, uneven)
         if found is not None:
             try:
                 return _last_fit(levels, _behind_rim(found, ellipse), radius, ellipse, max_rings)
@@ -723,6 +741,11 @@ def _noted(starts, tried):
         yield start
 
 
+def _first(tried):
+    """The first of the starts that were tried, once they have been."""
+    yield from tried[:_SECOND]
+
+
 class _Found(NamedTuple):
     """What an attempt finds on the middle-sized image: its solution, the rings of it that stand, other bumps, the profile."""
 
@@ -733,12 +756,15 @@ class _Found(NamedTuple):
     radial: _Profile
 
 
-def _best(levels, starts, attempt, ellipse):
-    """What an attempt finds at the best of some starts, or None; and why it finds nothing at others."""
+def _best(levels, starts, attempt, ellipse, uneven):
+    """What an attempt finds at the best of some starts, or None; and why it finds nothing at others.
+
+    On a background that is taken to be `uneven` it must stand out `_CLEARLY` times as clearly.
+    """
     most, best, reason = 0.0, None, ""
     for start in starts:
-        for frame, solution, outcome, bumps, radial in _tries(levels, start, ellipse, attempt):
-            if solution is None or (doubt := _doubt(solution)):
+        for frame, solution, outcome, bumps, radial in _tries(levels, start, ellipse, attempt, uneven):
+            if solution is None or (doubt := _doubt(solution, _CLEARLY if uneven else 1)):
                 reason = outcome if solution is None else doubt
                 break
             quality = _told(outcome) / max(solution.chi2, 1.0) / solution.blended
@@ -766,8 +792,9 @@ def _behind_rim(found, ellipse):
         return found
     y, x = np.ogrid[:frame.shade.shape[0], :frame.shade.shape[1]]
     far = np.hypot(*(frame.size * (v + 0.5) - 0.5 - center for v, center in zip((x, y), solution.state.center, strict=True)))
-    hidden = _Frame(frame.image, frame.bad, frame.shade | (far < radius + 2.5 * width + frame.size), frame.size)
-    other = _Found(hidden, *_try(hidden, solution.state.center, ellipse))
+    hidden = _Frame(frame.image, frame.bad, frame.shade | (far < radius + 2.5 * width + frame.size), frame.size,
+                    frame.uneven)
+    other = _Found(hidden, *_try(hidden, _State(solution.state.center, (0, 0), [], []), ellipse))
     if other.solution is None or _doubt(other.solution):
         return found
     move = other.solution.state.center - solution.state.center
@@ -827,10 +854,13 @@ class _Levels(NamedTuple):
         """(x, y) of the search [blocks] where a centre is [pixel]."""
         return np.array([(v + 0.5) / self.factor / self.size - 0.5 for v in center])
 
-    def look(self, place):
-        """(frame, center): the middle-sized image with the shadows about a place of the search, and that place in it."""
-        frame = _Frame(self.middle, self.hidden, self.search.stop(*place, size=self.factor * self.size), self.size)
-        return frame, (np.array(place) + 0.5) * self.size - 0.5
+    def look(self, place, uneven=False):
+        """(frame, start): the middle-sized image with the shadows about a place of the search, and that place in it.
+
+        The place is (x, y), or (x, y, e1, e2) with a strain.
+        """
+        frame = _Frame(self.middle, self.hidden, self.search.stop(*place, size=self.factor * self.size), self.size, uneven)
+        return frame, _State((np.array(place[:2]) + 0.5) * self.size - 0.5, place[2:] if len(place) > 2 else (0, 0), [], [])
 
     def resolve(self, frame, width):
         """The frame for the last fit, and the size of its blocks [pixel]; `width` is that of the narrowest ring in `frame`."""
@@ -866,11 +896,11 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     if max_rings is not None:
         rings = _choose(rings, radius and radius / factor, max_rings)
         rings = rings[np.argsort(rings[:, 0])]
-    frame, center = levels.look(levels.search.near(*levels.place(center), step=1.0))
+    frame, start = levels.look(levels.search.near(*levels.place(center), step=1.0))
     stretch = 0.5 * math.log(like.axis_ratio) * ellipse
     strain = stretch * math.cos(2 * like.angle), stretch * math.sin(2 * like.angle)
-    rough = _fit(frame, None, _State(center, strain, rings[:, 0], rings[:, 1]), ellipse, final=False)
-    astray = frame.shade.any() and math.dist(rough.state.center, center) > _ASTRAY * levels.size
+    rough = _fit(frame, None, _State(start.center, strain, rings[:, 0], rings[:, 1]), ellipse, final=False)
+    astray = frame.shade.any() and math.dist(rough.state.center, start.center) > _ASTRAY * levels.size
     if astray or rough.gain > _STILL or not _prune(rough).all():
         raise RingNotFoundError("the rings are not where they were")
     frame, block = levels.resolve(frame, rings[:, 1].min())
@@ -883,19 +913,21 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     return _result(solution, block, radius, ellipse)
 
 
-def _tries(levels, start, ellipse, attempt):
+def _tries(levels, start, ellipse, attempt, uneven):
     """The frame, and what `attempt` makes of it from a start; once more from what it found, if the shadows may be false.
 
     About a place that is off the centre gaps beside narrow rings look dark.
     """
-    here = np.array(start)
+    here = tuple(start)
     for _ in range(2):
-        frame, center = levels.look(here)
-        solution, *more = attempt(frame, center, ellipse)
+        frame, state = levels.look(here, uneven)
+        solution, *more = attempt(frame, state, ellipse)
         yield frame, solution, *more
-        before, here = here, (solution.state.center + 0.5) / levels.size - 0.5
-        if not frame.shade.any() or math.dist(before, here) < _ASTRAY:
+        before, here = here, tuple((solution.state.center + 0.5) / levels.size - 0.5)
+        if not frame.shade.any() or math.dist(before[:2], here) < _ASTRAY:
             return
+        if len(before) > 2:
+            here += tuple(solution.state.strain)
 
 
 def _reshaded(frame, solution, ellipse):
@@ -1062,12 +1094,12 @@ def _settle_clearest(frame, radial, state, factor, rings, ellipse):
     raise RingNotFoundError(why)
 
 
-def _doubt(solution):
-    """Why a fit does not rest on rings that are beyond doubt, or ""."""
+def _doubt(solution, demand=1):
+    """Why a fit does not rest on rings beyond doubt, or ""; these must stand out `demand` times as clearly as usual."""
     sure, even = solution.sure, solution.even
     total, best = math.hypot(*sure), np.argmax(sure)
     high = math.sqrt(max(np.sum((solution.heights / solution.height_errors) ** 2) - _FOUND * (len(sure) - 1), 0.0))
-    least = _SURE * (1 + (math.hypot(*solution.state.strain) / _STRAINED) ** 4)
+    least = demand * _SURE * (1 + (math.hypot(*solution.state.strain) / _STRAINED) ** 4)
     if total < least or high < (_FAINT if total > 2 * _SURE else _HIGH):
         return f"what looks like one stands out by {min(total, high):.1f} standard errors only"
     chi2 = solution.chi2

@@ -4,8 +4,11 @@ import numpy as np
 
 from edfast.kernels._jit import jit
 from edfast.kernels._simd import add_pair
+from edfast.kernels.polar import distance_form
 
 LAST = 0.7      # last step of a climb [blocks]: the score is rough at smaller ones
+LEAST_STEP = 0.2    # the same of a climb with the strain
+STRAINS = 0.015, 0.03, 0.045, 0.06    # that are tried before it
 SAMPLE = 4096   # values that tell a median or a quantile well enough
 
 
@@ -152,12 +155,16 @@ def keep_large(flags, least, stack):
 
 
 @jit(fastmath=True)
-def radius_bins(columns, cx, cy, y, last, bins):
-    """Distance from (cx, cy), rounded to whole blocks and at most `last`, of the blocks of row y; `columns` are 0, 1, 2 ..."""
-    dy2, shift, half = np.float32(y - cy) ** 2, np.float32(cx), np.float32(0.5)
+def radius_bins(columns, cx, dy, form, last, bins):
+    """Distance from the centre, rounded to whole blocks and at most `last`, of blocks of one row; `columns` are 0, 1, 2 ...
+
+    The row lies `dy` below the centre; `form` is that of `distance_form`.
+    """
+    shift, half = np.float32(cx), np.float32(0.5)
+    a, b, c = np.float32(form[0]), np.float32(2 * form[1] * dy), np.float32(form[2]) * np.float32(dy) ** 2
     for x in range(bins.size):
         dx = columns[x] - shift
-        bins[x] = np.int32(np.sqrt(dx * dx + dy2) + half)
+        bins[x] = np.int32(np.sqrt((a * dx + b) * dx + c) + half)
     for x in range(bins.size):
         bins[x] = min(bins[x], np.int32(last))
 
@@ -175,18 +182,20 @@ def _power(values, shares, weighted):
 
 
 @jit
-def profile_score(contrast, weights, cx, cy, sums):
-    """How much of the contrast is a function of the distance from (cx, cy): sum of (sum)^2 / number, less chance.
+def ellipse_score(contrast, weights, place, sums):
+    """How much of the contrast is a function of the distance from a centre: sum of (sum)^2 / number, less chance.
 
-    `sums` (radii, 2) is working space.
+    The centre is place[:2], and the distance that in the plane in which the strain place[2:] is undone. `sums` (radii, 2) is
+    working space.
     """
+    cx, cy, form = place[0], place[1], distance_form(place[2], place[3])
     height, width = contrast.shape
     sums[:] = 0.0
     last = sums.shape[0] - 1
     columns, bins, weighted = np.arange(width).astype(np.float32), np.empty(width, np.int32), np.empty(width)
     power = count = 0.0
     for y in range(height):
-        radius_bins(columns, cx, cy, y, last, bins)
+        radius_bins(columns, cx, y - cy, form, last, bins)
         shares = weights[y]
         row_power, row_count = _power(contrast[y], shares, weighted)
         power += row_power
@@ -200,6 +209,12 @@ def profile_score(contrast, weights, cx, cy, sums):
         if sums[i, 1] > 6.0:
             score += sums[i, 0] * sums[i, 0] / sums[i, 1] * count / power - 1.0
     return score
+
+
+@jit
+def profile_score(contrast, weights, cx, cy, sums):
+    """`ellipse_score` for circles about (cx, cy)."""
+    return ellipse_score(contrast, weights, (cx, cy, 0.0, 0.0), sums)
 
 
 @jit
@@ -242,6 +257,40 @@ def climb(contrast, weights, best, x, y, step, sums):
         if score > best:
             best, x, y = score, there[0], there[1]
         step = LAST
+
+
+@jit
+def climb_ellipse(contrast, weights, place, sums):
+    """The maximum of `ellipse_score` near a circle about place[:2]; `place` (4,) is there in the end.
+
+    The best of some strains all round is improved together with the centre, by steps to the best neighbour.
+    """
+    best = ellipse_score(contrast, weights, place, sums)
+    start, other = place.copy(), place.copy()
+    for size in STRAINS:
+        for k in range(8):
+            other[2], other[3] = size * np.cos(0.25 * np.pi * k), size * np.sin(0.25 * np.pi * k)
+            score = ellipse_score(contrast, weights, other, sums)
+            if score > best:
+                best = score
+                place[:] = other
+    steps = np.array([1.0, 1.0, 0.01, 0.01])
+    while steps[0] > LEAST_STEP:
+        highest = best
+        for p in range(4):
+            for side in (-1.0, 1.0):
+                other[:] = place
+                other[p] += side * steps[p]
+                score = ellipse_score(contrast, weights, other, sums)
+                if score > highest:
+                    highest = score
+                    start[:] = other
+        if highest > best:
+            best = highest
+            place[:] = start
+        else:
+            steps *= 0.5
+    return best
 
 
 @jit
@@ -365,14 +414,16 @@ def contrast(means, weights, reach, dark, out):
 
 
 @jit
-def distances(cx, cy, last, out):
-    """Distance of each block from (cx, cy), rounded to whole blocks and at most `last`, int32.
+def distances(cx, cy, e1, e2, last, out):
+    """Distance of each block from (cx, cy), the strain (e1, e2) undone: rounded to whole blocks, at most `last`, int32.
 
     Half-way cases are rounded up without fail, which the quicker `radius_bins` does not see to.
     """
+    a, b, c = distance_form(e1, e2)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            out[y, x] = min(np.sqrt((x - cx) ** 2 + (y - cy) ** 2) + 0.5, np.float64(last))
+            dx, dy = x - cx, y - cy
+            out[y, x] = min(np.sqrt(a * dx ** 2 + 2 * b * dx * dy + c * dy ** 2) + 0.5, np.float64(last))
 
 
 @jit

@@ -18,6 +18,13 @@ def stretch(e1, e2):
 
 
 @jit
+def distance_form(e1, e2):
+    """(a, b, c): a dx^2 + 2 b dx dy + c dy^2 is the squared distance in the plane in which the strain (e1, e2) is undone."""
+    s11, s12, s22 = stretch(e1, e2)
+    return s11 * s11 + s12 * s12, s12 * (s11 + s22), s12 * s12 + s22 * s22
+
+
+@jit
 def sector_angles(n_sectors, s11, s12):
     """Central angles of the sectors in the stretched plane; sector 0 starts at the direction of the image rows."""
     return np.arctan2(s12, s11) + (np.arange(n_sectors) + 0.5) * (2 * np.pi / n_sectors)
@@ -123,7 +130,7 @@ def unroll(image, bad, shade, size, cx, cy, e1, e2, first, lo, step, below, tabl
     mine = table[:half] if below else table[half:]
     mine[:] = 0.0
     cells, sums = table.reshape((-1, 4)), mine.reshape((-1, 4))
-    a, b, c = s11 * s11 + s12 * s12, s12 * (s11 + s22), s12 * s12 + s22 * s22
+    a, b, c = distance_form(e1, e2)
     shadow, hidden = np.zeros((2, width), np.uint8)
     pixels = image.reshape(-1)
     columns = np.arange(width).astype(np.float32)

@@ -70,6 +70,37 @@ def robust_profile(table, mean, error, coverage):
 
 
 @jit
+def level_sectors(table, reach):
+    """Take out of the cells by how much their sector is brighter or darker along the radius than the middle one.
+
+    That is the running median, over `reach` bins to either side, of what a sector's cells differ from the median of their
+    radius: an uneven background, which is no doubt about the profile. Texture, spots and noise stay.
+    """
+    n_sectors, n_bins = table.shape[0], table.shape[1]
+    off, values, window = np.full((n_sectors, n_bins), np.nan), np.empty(n_sectors), np.empty(2 * reach + 1)
+    for i in range(n_bins):
+        used = 0
+        for j in range(n_sectors):
+            if table[j, i, 0] > 0.0 and table[j, i, 1] == table[j, i, 1]:
+                off[j, i] = table[j, i, 1] / table[j, i, 0]
+                values[used] = off[j, i]
+                used += 1
+        if used > 0:
+            off[:, i] -= select(values[:used], used // 2)
+    for j in range(n_sectors):
+        for i in range(n_bins):
+            if off[j, i] == off[j, i]:
+                used = 0
+                for k in range(max(i - reach, 0), min(i + reach + 1, n_bins)):
+                    if off[j, k] == off[j, k]:
+                        window[used] = off[j, k]
+                        used += 1
+                own, number = select(window[:used], used // 2), table[j, i, 0]
+                table[j, i, 3] -= own * (2 * table[j, i, 1] - own * number)
+                table[j, i, 1] -= own * number
+
+
+@jit
 def admit_doubt(mean, error, coverage, least):
     """Infinite errors where less than a share `least` of the sectors is seen; elsewhere at least so much of the median error.
 
@@ -84,7 +115,11 @@ def admit_doubt(mean, error, coverage, least):
             number, most = number + 1, max(most, abs(mean[i]))
     if number > 0:
         middle = select(known[:number], number // 2)
-        if number % 2 == 0:
+        if middle == 0.0:
+            # Where all pixels hold one value, as in an image that is nearly black, nothing is known of the error.
+            noisy = known[:number][known[:number] > 0.0]
+            middle = select(noisy, noisy.shape[0] // 2) if noisy.shape[0] > 0 else 0.0
+        elif number % 2 == 0:
             middle = 0.5 * (middle + known[:number // 2].max())
         for i in range(mean.shape[0]):
             error[i] = np.hypot(error[i], least * middle + 1e-12 * most)

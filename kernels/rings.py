@@ -32,6 +32,8 @@ SPOT_DOUBT = 0.1        # share of the shift by a spot that is not trusted
 OUTLIER = 6.0           # standard deviations from where on a cell loses weight
 CREST = 1.5             # widths to either side that are a ring's crest
 CLIP = 25 / 0.455       # squared scatter of the sectors that counts at most, in its median
+COHERENT = 8.0          # chi2 from where on a first harmonic of the deviations is none by chance,
+FEW = 2                 # in groups of so many rings: where more overlap, background and texture cannot be told apart
 PRIOR_STRAIN = 0.1      # standard deviations of the weak priors that keep an undetermined fit finite
 PRIOR_WIDTH = 0.35      # relative to the start value, as is
 PRIOR_RADIUS = 1.0      # in start widths
@@ -223,13 +225,15 @@ def complete(products, n, degree, lane, full):
 
 
 @jit
-def tie_down(full, precision):
-    """Add the precision of the deviations to the equations of all sectors."""
+def tie_down(full, precision, expected):
+    """Add what is expected of the deviations (unknown, sector), with its precision, to the equations of all sectors."""
+    m = full.shape[0]
     for p in range(precision.shape[0]):
         if precision[p] == np.inf:
             full[p, p] *= STIFF
         else:
             full[p, p] += precision[p]
+            full[p, m] += precision[p] * expected[p]
 
 
 @jit
@@ -392,6 +396,34 @@ def scatter_precision(values, variances, angles):
 
 
 @jit
+def coherent_part(values, variances, precision, angles, expected):
+    """The first harmonic of the deviations, where it is beyond chance: what is `expected` of each sector; 0 otherwise.
+
+    An uneven background goes once around the azimuth. Tied down like deviations by chance, what is left of it in all sectors
+    would pass for a shift of the centre. `precision` as from `scatter_precision`.
+    """
+    expected[:] = 0.0
+    known = variances < np.inf
+    if not precision > 0.0:
+        return
+    some, variance, places = values[known], variances[known], angles[known]
+    square = (some - np.median(some)) ** 2 / variance
+    matrix, f, x = np.zeros((3, 5)), np.ones(3), np.empty(3)
+    weights = np.minimum(1.0, CLIP * np.median(square) / (square + 1e-300)) / (variance + 1 / precision)
+    for j in range(some.shape[0]):
+        f[1], f[2] = np.cos(places[j]), np.sin(places[j])
+        for p in range(3):
+            for q in range(p, 3):
+                matrix[p, q] += weights[j] * f[p] * f[q]
+            matrix[p, 3] += weights[j] * f[p] * some[j]
+    eliminate(matrix, 3)
+    back_substitute(matrix, 3, x)
+    if matrix[1, 1] > 0.0 < matrix[2, 2] and matrix[1, 3] ** 2 / matrix[1, 1] + matrix[2, 3] ** 2 / matrix[2, 2] > COHERENT:
+        for j in range(expected.shape[0]):
+            expected[j] = x[1] * np.cos(angles[j]) + x[2] * np.sin(angles[j])
+
+
+@jit
 def _index(q, n, k0, n_all, b0):
     """Common parameter of unknown q (after the eliminated ones) of a group: n rings from k0, background from b0."""
     if q < n:
@@ -497,7 +529,7 @@ def noise_line(stats, noise):
 
 @jit
 def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, shifts, strengths,
-              signal, precision, noise, spreads, roughness, weights, store, total, stats):
+              signal, precision, expected, noise, spreads, roughness, weights, store, total, stats):
     """Equations of all sectors and groups at the present parameters, summed into those of the common parameters."""
     total[:] = 0.0
     stats[:] = 0.0
@@ -523,7 +555,7 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
             complete(products, n, degree, lane, full)
             for j in range(lanes):
                 roughness[g, lane + j] = spreads[g, lane + j] * scatter[0, j] / max(scatter[1, j], 1.0)
-        tie_down(full, precision[g, :n + 2])
+        tie_down(full, precision[g, :n + 2], expected[g, :n + 2])
         eliminate_each(full, n + 2, np.empty(n_sectors), np.empty(n_sectors))
         add_group(full, harmonics, k0, n, radii, back_first[g], weights[g], total)
 
@@ -667,20 +699,20 @@ def _against(last, theta, total):
 
 
 @jit
-def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spots, spans, noise,
-              signal, enough, precision, variances, weights, trust, scores, moves, store, total, covariance):
+def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spots, uneven, spans,
+              noise, signal, enough, precision, variances, weights, trust, scores, moves, store, total, covariance):
     """Gauss-Newton fit of all rings, until it has settled or is hopeless.
 
     radii, widths, geometry, noise, signal ... are start values and results; `spans` are the ranges of the signal, with which
-    the curvature of each group's background is kept in bounds. `spots` on the rings are allowed for, or not. A squared step
-    below `enough`, in standard deviations, is the last.
+    the curvature of each group's background is kept in bounds. `spots` on the rings and `uneven` backgrounds are allowed for,
+    or not. A squared step below `enough`, in standard deviations, is the last.
 
     Returns (turns taken, squared last step in standard deviations, chi2 per degree of freedom of the cells).
     """
     n, size, n_sectors = radii.shape[0], total.shape[0], angles.shape[0]
     theta, stats, strengths, shifts = np.zeros(size), np.zeros(8), np.empty((n, n_sectors)), np.zeros((n, n_sectors))
     harmonics, information = np.ones((5, n_sectors)), np.zeros(scores.shape)
-    spreads, roughness = np.ones(scores.shape), np.ones(scores.shape)
+    spreads, roughness, expected = np.ones(scores.shape), np.ones(scores.shape), np.zeros(variances.shape)
     for j in range(n_sectors):
         harmonics[0, j], harmonics[1, j] = np.cos(angles[j]), np.sin(angles[j])
         harmonics[2, j], harmonics[3, j] = np.cos(2 * angles[j]), np.sin(2 * angles[j])
@@ -697,7 +729,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         if turn <= EVEN_TURNS:
             precision[:] = np.inf if turn < EVEN_TURNS else 0.0
         _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, shifts,
-                  strengths, signal, precision, noise, spreads, roughness, weights * trust, store, total, stats)
+                  strengths, signal, precision, expected, noise, spreads, roughness, weights * trust, store, total, stats)
         gain = _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_first, degrees, theta)
         if turn > 0:
             free = max(stats[5] - n_sectors * (n + 2 * lo.shape[0]) - size, 0.2 * stats[5], 1.0)
@@ -719,8 +751,11 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
                     moves)
         if turn == FREE_TURNS - 1:
             for g in range(lo.shape[0]):
-                for p in range(ring_first[g + 1] - ring_first[g] + 2):
+                n_here = ring_first[g + 1] - ring_first[g]
+                for p in range(n_here + 2):
                     precision[g, p] = scatter_precision(signal[g, p], variances[g, p], angles)
+                    if uneven and p >= n_here and n_here <= FEW:
+                        coherent_part(signal[g, p], variances[g, p], precision[g, p], angles, expected[g, p])
         if EVEN_TURNS <= turn < FREE_TURNS:
             _free_mean(ring_first, signal, variances)
         if 1 < turn < HOLD_TURNS:

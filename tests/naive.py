@@ -1,6 +1,7 @@
 """Slow, obvious numpy twins of the kernels: what each computes, written so that it can be checked by reading."""
 
 import numpy as np
+from scipy.linalg import expm
 
 
 def otsu(image):
@@ -134,6 +135,38 @@ def scatter_precision(values, variances, angles):
     return 1 / max(spread, 1e-3 * typical)
 
 
+def coherent_part(values, variances, precision, angles, least):
+    """First harmonic of noisy deviations by weighted least squares, where its chi2 exceeds `least`; 0 otherwise."""
+    known = np.isfinite(variances)
+    square = (values[known] - np.median(values[known])) ** 2 / variances[known]
+    weights = np.minimum(1, 25 * np.median(square) / 0.455 / (square + 1e-300)) / (variances[known] + 1 / precision)
+    columns = np.array([np.ones_like(angles), np.cos(angles), np.sin(angles)])
+    matrix = (columns[:, known] * weights) @ columns[:, known].T
+    found = np.linalg.solve(matrix, (columns[:, known] * weights) @ values[known])
+    covariance = np.linalg.inv(matrix)[1:, 1:]
+    if found[1:] @ np.linalg.inv(covariance) @ found[1:] < least:
+        return np.zeros_like(angles)
+    return found[1:] @ columns[1:]
+
+
+def level_sectors(table, reach):
+    """Cells without the running median over the radius of what each sector differs from the median one."""
+    out = table.copy()
+    number, total = np.where(np.isnan(table[..., 1]), 0, table[..., 0]), table[..., 1]
+    off = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+    def upper_median(values):
+        values = np.sort(values[np.isfinite(values)])
+        return values[len(values) // 2] if len(values) else np.nan
+
+    off -= [upper_median(column) for column in off.T]
+    for j, i in np.argwhere(np.isfinite(off)):
+        own = upper_median(off[j, max(i - reach, 0):i + reach + 1])
+        out[j, i, 1] -= number[j, i] * own
+        out[j, i, 3] += number[j, i] * own ** 2 - 2 * own * total[j, i]
+    return out
+
+
 def block_means(image, hidden, size):
     """Means and shares of the usable pixels of size x size blocks; the last ones may be cut."""
     shape = tuple(-(-n // size) for n in image.shape)
@@ -154,15 +187,17 @@ def box_mean(values, weights, radius):
     return out
 
 
-def distances(shape, center, last):
-    """Distance of each block from the centre (x, y), rounded, `last` at most."""
+def distances(shape, center, last, strain=(0, 0)):
+    """Distance of each block from the centre (x, y), where the strain is undone, rounded, `last` at most."""
     y, x = np.indices(shape)
-    return np.minimum((np.hypot(x - center[0], y - center[1]) + 0.5).astype(int), last)
+    (e1, e2), away = strain, np.array([x - center[0], y - center[1]])
+    u, v = np.tensordot(expm(-np.array([[e1, e2], [e2, -e1]])), away, 1)
+    return np.minimum((np.hypot(u, v) + 0.5).astype(int), last)
 
 
-def profile_score(contrast, weights, center, bins):
+def profile_score(contrast, weights, center, bins, strain=(0, 0)):
     """Sum over the radii (from 2, the last left out) of (sum)^2 / number in units of the mean square, less one each."""
-    score, place = 0.0, distances(contrast.shape, center, bins - 1)
+    score, place = 0.0, distances(contrast.shape, center, bins - 1, strain)
     power = np.average(contrast ** 2, weights=weights)
     for radius in range(2, bins - 1):
         ring = place == radius

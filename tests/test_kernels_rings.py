@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import ndimage, optimize, stats
+from scipy.linalg import expm
 
 from edfast.kernels import coarse, polar, profile, rings
 from edfast.kernels._simd import TILE
@@ -236,16 +237,17 @@ def test_weighted_products():
 @pytest.mark.parametrize(("n", "degree"), [(1, 5), (2, 3), (3, 9)])
 def test_complete_inserts_the_common_coefficients(n, degree):
     rng = np.random.default_rng(6)
-    columns, precision = rng.normal(size=(4, 3 * n + 2 + degree, 60)), rng.random(n + 2)
+    columns, precision, means = rng.normal(size=(4, 3 * n + 2 + degree, 60)), rng.random(n + 2), rng.normal(size=(n + 2, 7))
     m, base, compact = 4 * n + 3 + degree, n + 2, 3 * n + 1 + degree
     products, full = np.einsum("jpi,jqi->pqj", columns[:, :compact], columns), np.zeros((m, m + 2, 7))
     rings.complete(np.ascontiguousarray(products), n, degree, 2, full)
-    rings.tie_down(full, precision)
+    rings.tie_down(full, precision, means)
     # deviations | radii, widths | A, B_0, B_1 once more | B_2 ... | data
     order = [*range(3 * n + 2), *range(base), *range(3 * n + 2, 3 * n + 2 + degree)]
     for j in range(4):
         expected = columns[j][order][:m] @ columns[j][order].T
         expected[range(base), range(base)] += precision
+        expected[:base, m] += precision * means[:, 2 + j]
         for p in range(m):
             np.testing.assert_allclose(full[p, p:m + 1, 2 + j], expected[p, p:], rtol=1e-9, atol=1e-9)
 
@@ -331,6 +333,23 @@ def test_scatter_precision(strength, harmonic):
     if strength or harmonic:
         assert found == pytest.approx(1 / (strength ** 2 + harmonic ** 2 / 2), rel=0.5)
     assert rings.scatter_precision(values, np.where(angles < 0.15, variances, np.inf), angles) == 0
+
+
+@pytest.mark.parametrize(("amplitude", "precision"), [(0.0, 2.0), (3.0, 2.0), (3.0, 0.01), (1.0, np.inf)])
+def test_coherent_part(amplitude, precision):
+    rng, angles = np.random.default_rng(28), (np.arange(64) + 0.5) * (2 * np.pi / 64)
+    variances, truth = rng.uniform(0.5, 2, 64), amplitude * np.cos(angles - 1)
+    values = 7 + truth + rng.normal(0, np.sqrt(variances))
+    values[5] += 1000
+    variances[[3, 40]] = np.inf
+    found = np.full(64, np.nan)
+    rings.coherent_part(values, variances, precision, angles, found)
+    np.testing.assert_allclose(found, naive.coherent_part(values, variances, precision, angles, rings.COHERENT), atol=1e-9)
+    assert found.any() == (amplitude > 0 and precision > 1)
+    if found.any():
+        np.testing.assert_allclose(found, truth, atol=0.8)
+    rings.coherent_part(values, variances, 0.0, angles, found)
+    assert not found.any()
 
 
 @pytest.mark.parametrize("radii", [[20.0], [20.0, 40.0, 80.0], [20.0, 23.0, 26.0, 60.0], list(np.linspace(10, 90, 10))])
@@ -428,6 +447,21 @@ def test_profile_score(center):
     found = coarse.profile_score(contrast, weights, *center, sums)
     assert found == pytest.approx(naive.profile_score(contrast, weights, center, 34), rel=1e-9, abs=1e-9)
     assert coarse.profile_score(contrast, np.zeros_like(weights), *center, sums) == 0
+    found = coarse.ellipse_score(contrast, weights, (*center, 0.03, -0.05), sums)
+    assert found == pytest.approx(naive.profile_score(contrast, weights, center, 34, (0.03, -0.05)), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("strain", [(0.04, 0.01), (-0.02, 0.05), (0.0, 0.0)])
+def test_climb_ellipse_finds_centre_and_strain(strain):
+    y, x = np.indices((90, 100))
+    (e1, e2), away = strain, np.array([x - 52.3, y - 43.8])
+    r = np.hypot(*np.tensordot(expm(-np.array([[e1, e2], [e2, -e1]])), away, 1))
+    contrast = sum(np.exp(-0.5 * ((r - radius) / 0.8) ** 2) for radius in (18, 27, 39))
+    place, weights, sums = np.array([51.9, 44.4, 0.0, 0.0]), np.ones((90, 100)), np.empty((136, 2))
+    first = coarse.ellipse_score(contrast - contrast.mean(), weights, place, sums)
+    assert coarse.climb_ellipse(contrast - contrast.mean(), weights, place, sums) >= first
+    np.testing.assert_allclose(place[:2], (52.3, 43.8), atol=0.5)
+    np.testing.assert_allclose(place[2:], strain, atol=0.007)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.65, 1.0])
@@ -436,7 +470,7 @@ def test_radial_quantile(share):
     values, usable = rng.normal(size=(24, 19)), (rng.random((24, 19)) < 0.7).astype(float)
     out, away = np.empty(20), np.empty(values.shape, np.int32)
     place = naive.distances(values.shape, (8.4, 13.7), 19)
-    coarse.distances(8.4, 13.7, 19, away)
+    coarse.distances(8.4, 13.7, 0.0, 0.0, 19, away)
     np.testing.assert_array_equal(away, place)
     coarse.radial_quantile(values, usable, away, share, 5, out)
     for radius in range(20):
@@ -525,7 +559,7 @@ def test_add_darker():
     rng = np.random.default_rng(24)
     values, usable = rng.normal(1, 1, (15, 21)), (rng.random((15, 21)) < 0.8).astype(float)
     away, expected = np.empty(values.shape, np.int32), rng.normal(1, 1, 12)
-    coarse.distances(8.4, 3.7, 11, away)
+    coarse.distances(8.4, 3.7, 0.0, 0.0, 11, away)
     flags = (rng.random(values.shape) < 0.1).astype(np.uint8)
     limits = np.minimum(0.3 * expected, expected - 5 * 0.1 * np.sqrt(np.maximum(expected, 0)))
     wanted = (flags > 0) | ((values < limits[away]) & (usable > 0))
@@ -660,6 +694,24 @@ def test_fit_bumps_is_a_weighted_least_squares_fit_at_every_place(width, phase):
         variance = np.linalg.inv(columns @ columns.T)[0, 0] * max(chi2, 1)
         assert heights[place] == pytest.approx(best[0], rel=1e-6, abs=1e-6 * np.sqrt(variance))
         assert precisions[place] == pytest.approx(1 / variance, rel=1e-5)
+
+
+@pytest.mark.parametrize("reach", [0, 2, 30])
+def test_level_sectors(reach):
+    rng = np.random.default_rng(29)
+    table = rng.normal(5, 1, (8, 21, 4))
+    table[..., 0] = rng.integers(0, 4, (8, 21))
+    table[rng.random((8, 21)) < 0.1, 1] = np.nan
+    table[:, 17, 0] = 0
+    expected = naive.level_sectors(table, reach)
+    profile.level_sectors(table, reach)
+    np.testing.assert_allclose(table, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_errors_of_nothing_do_not_count():
+    mean, error, coverage = np.array([0.0, 0, 0, 5, 9]), np.array([0.0, 0, 0, 1, 3]), np.ones(5)
+    profile.admit_doubt(mean, error, coverage, 0.2)
+    np.testing.assert_allclose(error, np.hypot([0, 0, 0, 1, 3], 0.6), rtol=1e-9)
 
 
 @pytest.mark.parametrize("number", [0, 1, 6, 7])

@@ -554,6 +554,42 @@ def test_what_misleads_the_last_fit(seed, exposure, most):
     assert_right(fit_ring(scenes.exposures(scene, 2)[exposure]), scene.center, most)
 
 
+def uneven(seed, tilt, **look):
+    """Exposures of a pattern on a background that is brighter on one side, and the true centre."""
+    _, truth = simulate(seed, noise=False, **look)
+    y, x = np.indices(truth.expected.shape)
+    light = 200 * (1 + tilt * (0.6 * (x / x.max() - 0.5) + 0.4 * (y / y.max() - 0.5))) * ~truth.mask
+    rng = np.random.default_rng(seed)
+    return [rng.poisson(truth.expected + light).astype(float) for _ in range(12)], truth.center
+
+
+@pytest.mark.parametrize("look", [{}, {"radii": [70.0], "amplitudes": 100.0}, {"beamstop": BeamStop(22, direction=1.1)}])
+def test_an_uneven_background_does_not_pull(look):
+    images, center = uneven(3, 1.0, **look)
+    fits = [fit_ring(image) for image in images]
+    off = np.subtract([fit.center for fit in fits], center) / [(fit.cx_err, fit.cy_err) for fit in fits]
+    # The mean of 12 has an error of 0.29.
+    assert np.abs(off.mean(axis=0)).max() < 1
+    assert np.sqrt(np.mean(off ** 2)) < 1.5
+
+
+@pytest.mark.parametrize(("look", "tilt"), [
+    ({"radii": [100.0], "amplitudes": 40.0, "widths": 1.2, "ratio": 1.07, "angle": 0.4}, 1.5),
+    ({"radii": [75.0, 100.0], "amplitudes": [20.0, 16.0]}, 1.9)])
+def test_rings_that_an_uneven_background_hides_are_found(look, tilt):
+    images, center = uneven(4, tilt, **look)
+    for image in images[:4]:
+        assert_right(fit_ring(image), center, 0.3)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_pattern_in_an_image_that_is_nearly_black(seed):
+    _, truth = simulate(noise=False, direct_beam=3e4, direct_beam_width=4.0)
+    image = np.clip(np.random.default_rng(seed).poisson(truth.expected) // 90, 0, 255).astype(np.uint8)
+    assert (image == 0).mean() > 0.9
+    assert_right(fit_ring(image), truth.center, 0.2)
+
+
 def test_no_more_rings_than_asked_for():
     """Two faint rings that pass for one are not parted then."""
     image = scenes.exposures(scenes.draw(31), 2)[1]
