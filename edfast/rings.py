@@ -2,7 +2,8 @@
 
 All concentric rings are fitted together: centre, ellipticity, radii and widths are common, height and background belong to
 each sector of the azimuth. Beam stop, hot pixels and gaps are left out by what they do to the sectors; bright spots on a ring,
-taken to be round and as wide as the ring, are allowed for. The errors come from the noise that the image itself shows.
+taken to be round and as wide as the ring, and a background that is brighter on one side are allowed for. The errors come from
+the noise that the image itself shows.
 """
 
 import contextlib
@@ -611,12 +612,15 @@ def _sides(radial, ring, reach=math.inf):
     depths, top = mean[crest].mean() - mean[lows], np.argmax(np.where(crest, mean, -np.inf))
     half = mean[top] - 0.5 * max(depths.min(), 0)
     low = np.flatnonzero(known & (mean < half))
-    flanks = []
-    for ends, step in ((low[low < top][-1:], 1), (low[low > top][:1], -1)):
-        # Between the first bin that is lower and the one before.
-        part = [(half - mean[i]) / (mean[i + step] - mean[i]) for i in ends if known[i + step]]
-        flanks.append(abs(ends[0] + step * sum(part) - top) if len(ends) else len(mean))
-    return _Sides(depths, radial.error[lows], tuple(flanks))
+
+    def flank(lower, step):
+        if not len(lower):
+            return len(mean)
+        end = lower[0]
+        part = (half - mean[end]) / (mean[end + step] - mean[end]) if known[end + step] else 0.0
+        return abs(end + step * part - top)
+
+    return _Sides(depths, radial.error[lows], (flank(low[low < top][::-1], 1), flank(low[low > top], -1)))
 
 
 def _falls(radial, ring):

@@ -554,6 +554,15 @@ def test_what_misleads_the_last_fit(seed, exposure, most):
     assert_right(fit_ring(scenes.exposures(scene, 2)[exposure]), scene.center, most)
 
 
+@pytest.mark.parametrize("place", [20.0, 20.3, 20.5, 20.9])
+def test_flanks_of_a_narrow_ring_are_known_to_a_fraction_of_a_bin(place):
+    mean = np.exp(-0.5 * (np.arange(60) - place) ** 2)
+    radial = rings._Profile(None, mean, np.full(60, 1e-3), None, None)
+    sides = rings._sides(radial, np.array([place + 0.5, 1.0, 1.0, 50.0]))
+    assert sum(sides.flanks) == pytest.approx(2 * math.sqrt(2 * math.log(2)), abs=0.3)
+    assert not sides.lopsided
+
+
 def uneven(seed, tilt, **look):
     """Exposures of a pattern on a background that is brighter on one side, and the true centre."""
     _, truth = simulate(seed, noise=False, **look)
