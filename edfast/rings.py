@@ -42,7 +42,7 @@ _CALMEST = 0.06     # share of the variances that is left at least where the sec
 _APART = 6.0, 15.0  # squared standard errors, in the chi2 of the sectors, that the centre of a ring may be off the common one
                     # by chance, and from where on it is tried without that ring
 _SHIFTED = 0.03     # widths that it is off then at least
-_CLEARLY = 3         # times as clearly must stand out what is seen only when the background is taken to be uneven
+_CLEARLY = 4         # times as clearly must stand out what is seen only when the background is taken to be uneven
 _ALL_ROUND = 0.35   # if chi2 is above this: below it the cells miss the model in the same way all round, which spots do not
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
 _STANDING = 0.14, 1.0   # and of those that were
@@ -720,16 +720,17 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
     if center is not None:
         starts = itertools.chain([levels.search.near(*levels.place(center))], starts)
     tried: list = []
-    found, reason = None, "nothing in the image is symmetric about a centre"
+    agreed, reason = False, "nothing in the image is symmetric about a centre"
     for attempt, places, uneven in (
             (_try, _noted(itertools.islice(starts, _TRIALS), tried), False),
             (_try, (levels.search.stretched(*place) for place in _first(tried)), True),
             (_try_every, _first(tried), False),
             (_try_highest, _first(tried), False)):
-        if found and attempt is _try_every:
+        if agreed and attempt is _try_every:
             continue
         found, why = _best(levels, places, attempt, ellipse, uneven)
         if found is not None:
+            agreed = True
             try:
                 return _last_fit(levels, _behind_rim(found, ellipse), radius, ellipse, max_rings)
             except RingNotFoundError as error:
