@@ -35,6 +35,7 @@ _SURE = 10.5        # standard errors by which the rings together must stand out
 _HIGH = 5.0         # and by which their heights must exceed zero, or the somewhat less of _FAINT
 _FOUND = 4.0        # squared, that a further ring adds to this by having been looked for
 _FAINT = 3.5        # where they stand out twice as clearly
+_CLEARLY = 4        # times as clearly must they if they are seen only where the background is taken to be uneven
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors, and
 _BY_CHANCE = 1.5    # standard errors by which the scatter of the sectors may differ from the usual one without a reason
@@ -42,7 +43,6 @@ _CALMEST = 0.06     # share of the variances that is left at least where the sec
 _APART = 6.0, 15.0  # squared standard errors, in the chi2 of the sectors, that the centre of a ring may be off the common one
                     # by chance, and from where on it is tried without that ring
 _SHIFTED = 0.03     # widths that it is off then at least
-_CLEARLY = 4         # times as clearly must stand out what is seen only when the background is taken to be uneven
 _ALL_ROUND = 0.35   # if chi2 is above this: below it the cells miss the model in the same way all round, which spots do not
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
 _STANDING = 0.14, 1.0   # and of those that were
@@ -931,7 +931,7 @@ def _tries(levels, start, ellipse, attempt, uneven):
         before, here = here, tuple((solution.state.center + 0.5) / levels.size - 0.5)
         if not frame.shade.any() or math.dist(before[:2], here) < _ASTRAY:
             return
-        if len(before) > 2:
+        if uneven:
             here += tuple(solution.state.strain)
 
 

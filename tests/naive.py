@@ -1,7 +1,6 @@
 """Slow, obvious numpy twins of the kernels: what each computes, written so that it can be checked by reading."""
 
 import numpy as np
-from scipy.linalg import expm
 
 
 def otsu(image):
@@ -67,11 +66,16 @@ def covariance_ellipse(pixels):
     return cx, cy, np.sqrt(values[1]), np.sqrt(max(values[0], 0)), angle
 
 
-def unroll(image, hidden, center, strain, n_sectors, annuli):
-    """(sector, bin) cells of annuli (inner radius, step, bins): number, sum, sum of places in the bin, sum of squares."""
+def stretch(strain):
+    """The matrix that maps an ellipse of this strain onto a circle."""
     e1, e2 = strain
     values, vectors = np.linalg.eigh([[e1, e2], [e2, -e1]])
-    shape = vectors @ np.diag(np.exp(-values)) @ vectors.T
+    return vectors @ np.diag(np.exp(-values)) @ vectors.T
+
+
+def unroll(image, hidden, center, strain, n_sectors, annuli):
+    """(sector, bin) cells of annuli (inner radius, step, bins): number, sum, sum of places in the bin, sum of squares."""
+    shape = stretch(strain)
     table = np.zeros((n_sectors, sum(bins for _, _, bins in annuli), 4))
     start = np.arctan2(shape[1, 0], shape[0, 0])
     for y, x in np.argwhere(~hidden):
@@ -189,10 +193,13 @@ def box_mean(values, weights, radius):
 
 def distances(shape, center, last, strain=(0, 0)):
     """Distance of each block from the centre (x, y), where the strain is undone, rounded, `last` at most."""
+    return np.minimum((radii(shape, center, strain) + 0.5).astype(int), last)
+
+
+def radii(shape, center, strain):
+    """Distance of each pixel from the centre (x, y), where the strain is undone."""
     y, x = np.indices(shape)
-    (e1, e2), away = strain, np.array([x - center[0], y - center[1]])
-    u, v = np.tensordot(expm(-np.array([[e1, e2], [e2, -e1]])), away, 1)
-    return np.minimum((np.hypot(u, v) + 0.5).astype(int), last)
+    return np.hypot(*np.tensordot(stretch(strain), [x - center[0], y - center[1]], 1))
 
 
 def profile_score(contrast, weights, center, bins, strain=(0, 0)):

@@ -132,7 +132,7 @@ def test_live(context, simulator, series):
     connection = context.make_connection("merlin").open(api_host="127.0.0.1", api_port=control, data_host="127.0.0.1",
                                                         data_port=data)
     with connection as detector:
-        pending = detector.wait_for_acquisition(timeout=60)
+        pending = detector.wait_for_acquisition(timeout=20)
         assert pending is not None
         acquisition = context.make_acquisition(conn=detector, nav_shape=SCAN, pending_aq=pending)
         check(context.run_udf(acquisition, CenterUDF()), series[1])
