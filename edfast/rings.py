@@ -26,6 +26,7 @@ __all__ = ["Ring", "RingFit", "RingNotFoundError", "fit_ring"]
 
 _REACH = 6.0        # an annulus reaches so many widths to either side of its ring
 _FINENESS = 2.6, 3.5    # bins per width: while looking for rings, and in the last fit
+_DEGREES = (3, 9), (7, 11)  # of a group's background without rings (each adds 2), and at most: the same
 _ENOUGH = 0.1, 1e-3     # squared step at which the kernel stops, in standard errors: the same
 _MAX_RINGS = 10
 _EVEN = 0.45        # share of the azimuth that the strongest ring must fill at least, as a participation ratio
@@ -226,18 +227,18 @@ def _unroll(frame, state, first, lo, step, n_sectors):
     return unrolled(frame.image, frame.bad, frame.shade, frame.size, state.center, state.strain, first, lo, step, n_sectors)
 
 
-def _plan(state, shape, fineness, whole):
+def _plan(state, shape, final, whole):
     """Annuli around the rings: (first bin of each, inner radius, step, first ring of each, degree of the background).
 
-    Where `whole` is true they are made up of whole pixels.
+    They are those of the last fit if it is the `final` one. Where `whole` is true they are made up of whole pixels.
     """
     from .kernels import rings
 
     n = len(state.radii)
     ring_first, bins, degrees = np.zeros((3, n + 1), np.int64)
     lo, step = np.zeros((2, n))
-    groups = rings.plan_groups(state.radii, state.widths, _REACH, 2.0 * math.hypot(*shape), fineness, whole, ring_first, lo,
-                               step, bins, degrees)
+    groups = rings.plan_groups(state.radii, state.widths, _REACH, 2.0 * math.hypot(*shape), _FINENESS[final], whole,
+                               _DEGREES[final], ring_first, lo, step, bins, degrees)
     first = np.zeros(groups + 1, np.int64)
     np.cumsum(bins[:groups], out=first[1:])
     return first, lo[:groups], step[:groups], ring_first[:groups + 1], degrees[:groups]
@@ -251,7 +252,7 @@ def _fit(frame, radial, state, ellipse, final=True, spots=True):
     from .kernels import polar, rings
 
     anew = radial is None or state.widths.min() < _WIDE_ENOUGH
-    first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape, _FINENESS[final], not anew)
+    first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape, final, not anew)
     if anew:
         origin, n_sectors = state, 64 if final and state.radii.max() >= 40 else SECTORS
         table = _unroll(frame, origin, first, lo, step, n_sectors)
@@ -800,7 +801,8 @@ def _behind_rim(found, ellipse):
     hidden = _Frame(frame.image, frame.bad, frame.shade | (far < radius + 2.5 * width + frame.size), frame.size,
                     frame.uneven)
     other = _Found(hidden, *_try(hidden, _State(solution.state.center, (0, 0), [], []), ellipse))
-    if other.solution is None or _doubt(other.solution):
+    left = solution.rings[solution.rings[:, 0] > radius + 2.5 * width]
+    if other.solution is None or _doubt(other.solution) or _told(other.rings) < _SPOILT * _told(left):
         return found
     move = other.solution.state.center - solution.state.center
     spread = sum(one.solution.covariance[:2, :2] * _scatter(one.solution, ellipse) for one in (found, other))
@@ -838,7 +840,11 @@ def _completed(frame, solution, found, factor, ellipse):
         return _joined(frame, solution, bumps[(bumps[:, 3] > _CHANCE) & (bumps[:, 1] < widest)] * size, ellipse)
 
     solution = joined(found.bumps)
-    return joined(_look_for_rings(found.radial, solution.rings / size, widest)[len(solution.rings):])
+    # In the profile the rings are as much wider as its blocks are than the pixels.
+    known = solution.rings / size
+    blurred = np.sqrt(known[:, 1] ** 2 + (1 - 1 / factor ** 2) / 12)
+    known[:, 1:3] *= np.array([blurred / known[:, 1], known[:, 1] / blurred]).T
+    return joined(_look_for_rings(found.radial, known, widest)[len(known):])
 
 
 class _Levels(NamedTuple):
@@ -898,9 +904,10 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     factor = levels.factor
     rings = np.array([(ring.radius / factor, ring.width / factor, 0.0,
                        math.sqrt(2) * ring.width / (ring.radius_err or math.inf)) for ring in like.rings])
+    share = 1.0
     if max_rings is not None:
-        rings = _choose(rings, radius and radius / factor, max_rings)
-        rings = rings[np.argsort(rings[:, 0])]
+        chosen = _choose(rings, radius and radius / factor, max_rings)
+        share, rings = _told(chosen) / _told(rings), chosen[np.argsort(chosen[:, 0])]
     frame, start = levels.look(levels.search.near(*levels.place(center), step=1.0))
     stretch = 0.5 * math.log(like.axis_ratio) * ellipse
     strain = stretch * math.cos(2 * like.angle), stretch * math.sin(2 * like.angle)
@@ -912,10 +919,12 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     scale = factor / block
     solution, outcome = _settle(frame, None, rough.state.scaled(scale), rings * (scale, scale, 1, 1), ellipse)
     if (solution is None or len(outcome) < len(rings) or solution.gain > _SETTLED
-            or solution.chi2 > _UNEVEN * max(like.chi2, 1.0) or solution.apart > _APART[1]
-            or _told(outcome) < _SPOILT * _told(rings) or _doubt(solution)):
+            or solution.chi2 > _UNEVEN * max(like.chi2, 1.0) or solution.apart > _APART[1] or _doubt(solution)):
+        raise RingNotFoundError("the rings are not as they were")
+    fit = _result(solution, block, radius, ellipse)
+    if _SPOILT * share * fit.center_err ** 2 > like.center_err ** 2:
         raise RingNotFoundError("the rings are not as clear as they were")
-    return _result(solution, block, radius, ellipse)
+    return fit
 
 
 def _tries(levels, start, ellipse, attempt, uneven):

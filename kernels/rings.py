@@ -105,26 +105,27 @@ def supports(half, middle, bins, radii, widths, begin, end):
 
 
 @jit(fastmath=True)
-def sector_columns(x, half, middle, begin, end, radii, widths, degree, strengths, signal, f):
+def sector_columns(x, half, middle, begin, end, radii, widths, degree, strengths, signal, ground, f):
     """Values of the model's columns in the cells (bins, sectors) of one group: ``f[column, bin, sector]``.
 
     Columns: deviations (n + 2), radii (n), widths (n), x^2 ... x^d, data (not written), expected signal, two that are working
     space. `signal` (coefficient, sector) holds the present coefficients (amplitudes, B_0 ... B_d), `strengths` are the
-    amplitudes with which radii and widths act, `radii` (n, sectors) where the rings are. Of column p, only the bins from
-    begin[p] to end[p] are written: the others are zero.
+    amplitudes with which radii and widths act, `radii` (n, sectors) where the rings are. The background of a sector is a
+    function of ground[0] * x + ground[1]. Of column p, only the bins from begin[p] to end[p] are written: the others are zero.
     """
     n, (bins, lanes) = widths.shape[0], x.shape
     one, slope, expected = f[n], f[n + 1], f[3 * n + 2 + degree]
     one[:] = 1.0
-    slope[:] = x
     for i in range(bins):
         for j in range(lanes):
-            expected[i, j] = signal[n, j] + x[i, j] * signal[n + 1, j]
+            slope[i, j] = ground[0, j] * x[i, j] + ground[1, j]
+        for j in range(lanes):
+            expected[i, j] = signal[n, j] + slope[i, j] * signal[n + 1, j]
     for d in range(2, degree + 1):
         before, power = f[n + 1] if d == 2 else f[3 * n + d - 1], f[3 * n + d]
         for i in range(bins):
             for j in range(lanes):
-                power[i, j] = before[i, j] * x[i, j]
+                power[i, j] = before[i, j] * slope[i, j]
             for j in range(lanes):
                 expected[i, j] += signal[n + d, j] * power[i, j]
     for k in range(n):
@@ -192,8 +193,8 @@ def weighted_products(f, weights, m, begin, end, scaled, products):
 
 
 @jit
-def sector_equations(cells, half, middle, radii, widths, degree, strengths, signal, noise, spread, ranges, f, products, stats,
-                     scatter):
+def sector_equations(cells, half, middle, radii, widths, degree, strengths, signal, ground, noise, spread, ranges, f, products,
+                     stats, scatter):
     """Weighted normal equations of some sectors and one group, in the upper triangle of `products`; columns as above.
 
     The present signal gives the variances and residuals, from which `stats` and `scatter` are fed as in weigh_cells; `ranges`
@@ -201,7 +202,7 @@ def sector_equations(cells, half, middle, radii, widths, degree, strengths, sign
     """
     m = 3 * widths.shape[0] + 1 + degree
     supports(half, middle, cells.shape[1], radii, widths, ranges[0], ranges[1])
-    sector_columns(cells[2], half, middle, ranges[0], ranges[1], radii, widths, degree, strengths, signal, f)
+    sector_columns(cells[2], half, middle, ranges[0], ranges[1], radii, widths, degree, strengths, signal, ground, f)
     f[m] = cells[1]
     weigh_cells(cells[0], f[m], f[m + 1], noise, spread, f[m + 2], stats, scatter)
     weighted_products(f, f[m + 2], m, ranges[0], ranges[1], f[m + 3], products)
@@ -529,8 +530,11 @@ def noise_line(stats, noise):
 
 @jit
 def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, shifts, strengths,
-              signal, precision, expected, noise, spreads, roughness, weights, store, total, stats):
-    """Equations of all sectors and groups at the present parameters, summed into those of the common parameters."""
+              signal, precision, expected, noise, spreads, roughness, weights, along, store, total, stats):
+    """Equations of all sectors and groups at the present parameters, summed into those of the common parameters.
+
+    The background lies about the same centre as the rings if it goes `along`, or else about that of the cells.
+    """
     total[:] = 0.0
     stats[:] = 0.0
     n_sectors, end, ranges = harmonics.shape[1], 0, np.empty((2, store.shape[1]), np.int64)
@@ -540,17 +544,21 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
         full = _equations_of(store[g], n, degree)
         work, products, scatter = np.empty((m + 4, bins, lanes)), np.empty((m, m + 1, lanes)), np.empty((2, lanes))
         places, strong, heights = np.empty((n, lanes)), np.empty((n, lanes)), np.empty((n + 1 + degree, lanes))
+        middle, ground = lo[g] + half, np.empty((2, lanes))
         for lane in range(0, n_sectors, lanes):
             some, block = slice(lane, lane + lanes), cells[end:end + 3 * bins * lanes].reshape((3, bins, lanes))
             end += block.size
-            for k in range(n):
-                for j in range(lanes):
-                    h = harmonics[:, lane + j]
-                    stretched = radii[k0 + k] * (1 + geometry[2] * h[2] + geometry[3] * h[3])
-                    places[k, j] = stretched + geometry[0] * h[0] + geometry[1] * h[1] + shifts[k0 + k, lane + j]
+            for j in range(lanes):
+                h = harmonics[:, lane + j]
+                x, y, stretched = geometry[0] * h[0], geometry[1] * h[1], 1 + geometry[2] * h[2] + geometry[3] * h[3]
+                ground[0, j], ground[1, j] = 1.0, 0.0
+                if along:
+                    ground[0, j], ground[1, j] = 1 / stretched, ((middle - x - y) / stretched - middle) / half
+                for k in range(n):
+                    places[k, j] = radii[k0 + k] * stretched + x + y + shifts[k0 + k, lane + j]
             strong[:] = strengths[k0:k0 + n, some]
             heights[:] = signal[g, :n + 1 + degree, some]
-            sector_equations(block, half, lo[g] + half, places, widths[k0:k0 + n], degree, strong, heights, noise,
+            sector_equations(block, half, middle, places, widths[k0:k0 + n], degree, strong, heights, ground, noise,
                              spreads[g, some], ranges, work, products, stats, scatter)
             complete(products, n, degree, lane, full)
             for j in range(lanes):
@@ -699,13 +707,14 @@ def _against(last, theta, total):
 
 
 @jit
-def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spots, uneven, spans,
+def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, spots, final, spans,
               noise, signal, enough, precision, variances, weights, trust, scores, moves, store, total, covariance):
     """Gauss-Newton fit of all rings, until it has settled or is hopeless.
 
     radii, widths, geometry, noise, signal ... are start values and results; `spans` are the ranges of the signal, with which
-    the curvature of each group's background is kept in bounds. `spots` on the rings and `uneven` backgrounds are allowed for,
-    or not. A squared step below `enough`, in standard deviations, is the last.
+    the curvature of each group's background is kept in bounds. `spots` on the rings are allowed for, or not. A `final` fit
+    allows for uneven backgrounds, and takes them to be about the same centre as the rings: from far off, they would lead it
+    astray. A squared step below `enough`, in standard deviations, is the last.
 
     Returns (turns taken, squared last step in standard deviations, chi2 per degree of freedom of the cells).
     """
@@ -729,7 +738,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         if turn <= EVEN_TURNS:
             precision[:] = np.inf if turn < EVEN_TURNS else 0.0
         _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, shifts,
-                  strengths, signal, precision, expected, noise, spreads, roughness, weights * trust, store, total, stats)
+                  strengths, signal, precision, expected, noise, spreads, roughness, weights * trust, final, store, total, stats)
         gain = _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_first, degrees, theta)
         if turn > 0:
             free = max(stats[5] - n_sectors * (n + 2 * lo.shape[0]) - size, 0.2 * stats[5], 1.0)
@@ -754,7 +763,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
                 n_here = ring_first[g + 1] - ring_first[g]
                 for p in range(n_here + 2):
                     precision[g, p] = scatter_precision(signal[g, p], variances[g, p], angles)
-                    if uneven and p >= n_here and n_here <= FEW:
+                    if final and p >= n_here and n_here <= FEW:
                         coherent_part(signal[g, p], variances[g, p], precision[g, p], angles, expected[g, p])
         if EVEN_TURNS <= turn < FREE_TURNS:
             _free_mean(ring_first, signal, variances)
@@ -836,12 +845,13 @@ def show_sectors(table, first, lo, step, ring_first, radii, widths, by_group, we
 
 
 @jit
-def plan_groups(radii, widths, reach, r_max, fineness, whole, ring_first, lo, step, bins, degrees):
+def plan_groups(radii, widths, reach, r_max, fineness, whole, degree, ring_first, lo, step, bins, degrees):
     """Annuli around sorted rings, merged where rings are near each other; returns their number.
 
     Group g holds the rings ring_first[g] to ring_first[g + 1] and `bins[g]` bins of step[g] from lo[g]; degrees[g] is the
     degree of its background. Every annulus reaches `reach` widths to both sides, half way to the next where they would
-    overlap. The bins are `fineness` to a width, or whole pixels where `whole` is true.
+    overlap. The bins are `fineness` to a width, or whole pixels where `whole` is true. The degree is degree[0] and two more for
+    each ring, up to degree[1].
     """
     groups = 0
     for k in range(radii.shape[0]):
@@ -869,7 +879,7 @@ def plan_groups(radii, widths, reach, r_max, fineness, whole, ring_first, lo, st
             # A shade less than a whole number: the ratio often is one, and rounding must not decide how the pixels are binned.
             bins[g] = max(np.int64(np.ceil((step[g] - lo[g]) * fineness / finest - 0.01)), 8)
             step[g] = (step[g] - lo[g]) / bins[g]
-        degrees[g] = min(3 + 2 * (ring_first[g + 1] - ring_first[g]), 9)
+        degrees[g] = min(degree[0] + 2 * (ring_first[g + 1] - ring_first[g]), degree[1])
     return groups
 
 

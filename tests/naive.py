@@ -97,10 +97,11 @@ def ring_signal(x, place, radii, widths, amplitudes, background, reach):
     return amplitudes @ np.where(abs(u) < reach, np.exp(-0.5 * u * u), 0) + np.polynomial.polynomial.polyval(x, background)
 
 
-def sector_columns(cells, lo, step, half, radii, widths, degree, strengths, signal, reach):
+def sector_columns(cells, lo, step, half, radii, widths, degree, strengths, signal, ground, reach):
     """Derivatives of one sector's signal by its parameters, by differences; then its data and the signal; and pixel numbers.
 
-    Parameters: amplitudes, B_0, B_1, radii and widths (at the amplitudes `strengths`), B_2 ...
+    Parameters: amplitudes, B_0, B_1, radii and widths (at the amplitudes `strengths`), B_2 ... The background is a polynomial
+    of ground[0] x + ground[1].
     """
     n, usable = len(radii), (cells[:, 0] > 0) & ~np.isnan(cells[:, 1])
     number, total, shift = cells[usable, :3].T
@@ -108,7 +109,7 @@ def sector_columns(cells, lo, step, half, radii, widths, degree, strengths, sign
     x = (place - lo - half) / half
 
     def model(p):
-        return ring_signal(x, place, p[:n], p[n:2 * n], p[2 * n:3 * n], p[3 * n:], reach)
+        return ring_signal(ground[0] * x + ground[1], place, p[:n], p[n:2 * n], p[2 * n:3 * n], p[3 * n:], reach)
 
     def slope(k, amplitudes):
         p, h = np.concatenate([radii, widths, amplitudes, signal[n:n + 1 + degree]]), np.zeros(3 * n + 1 + degree)

@@ -151,6 +151,11 @@ def gathered(cells, lo, step, degree):
     return out
 
 
+def moved(rng):
+    """Factor and offset of the backgrounds' place, (2, sectors)."""
+    return np.array([rng.uniform(0.95, 1.05, TILE), rng.uniform(-0.05, 0.05, TILE)])
+
+
 def ranges(f):
     """Room for the first and last bin of each column of f."""
     return np.empty((2, len(f)), np.int64)
@@ -160,16 +165,16 @@ def ranges(f):
 def test_columns_are_the_derivatives_of_the_signal(n, degree):
     rng = np.random.default_rng(n)
     cells, lo, step, half, radii, widths, signal = sectors(rng, n, degree)
-    strengths = rng.uniform(20, 90, (n, TILE))
+    strengths, ground = rng.uniform(20, 90, (n, TILE)), moved(rng)
     count, value, place = gathered(cells, lo, step, degree)
     f = np.zeros((3 * n + 5 + degree, *place.shape))
     begin, end = ranges(f)
     rings.supports(half, lo + half, len(place), radii, widths, begin, end)
-    rings.sector_columns(place, half, lo + half, begin, end, radii, widths, degree, strengths, signal, f)
+    rings.sector_columns(place, half, lo + half, begin, end, radii, widths, degree, strengths, signal, ground, f)
     f[3 * n + 1 + degree] = value
     for j in range(TILE):
         expected, number = naive.sector_columns(cells[j], lo, step, half, radii[:, j], widths, degree, strengths[:, j],
-                                                signal[:, j], rings.REACH)
+                                                signal[:, j], ground[:, j], rings.REACH)
         usable = count[:, j] > 0
         np.testing.assert_array_equal(count[usable, j], number)
         np.testing.assert_allclose(f[:len(expected), usable, j], expected, rtol=1e-6, atol=1e-5)
@@ -187,13 +192,13 @@ def test_sector_equations(n, degree):
     cells, lo, step, half, radii, widths, signal = sectors(rng, n, degree)
     noise, m, spread = np.array([2.0, 1.5, 1.0, 50.0]), 3 * n + 1 + degree, rng.uniform(0.5, 3, TILE)
     cells[:, 20, :2] = 4, 4 * 500  # an outlier, which must lose weight
-    work = np.empty((m + 4, cells.shape[1], TILE))
+    work, ground = np.empty((m + 4, cells.shape[1], TILE)), moved(rng)
     products, stats_, scatter, total = np.empty((m, m + 1, TILE)), np.zeros(8), np.empty((2, TILE)), np.zeros(8)
     rings.sector_equations(gathered(cells, lo, step, degree), half, lo + half, radii, widths, degree, signal[:n].copy(),
-                           signal, noise, spread, ranges(work), work, products, stats_, scatter)
+                           signal, ground, noise, spread, ranges(work), work, products, stats_, scatter)
     for j in range(TILE):
         columns, number = naive.sector_columns(cells[j], lo, step, half, radii[:, j], widths, degree, signal[:n, j],
-                                               signal[:, j], rings.REACH)
+                                               signal[:, j], ground[:, j], rings.REACH)
         value, expected = columns[m], columns[m + 1]
         usual_variance = np.maximum(noise[0] + noise[1] * expected, noise[2])
         variance = spread[j] * usual_variance
@@ -356,13 +361,14 @@ def test_annuli_do_not_overlap_and_hold_their_rings(radii):
     radii, widths, n = np.array(radii), np.linspace(1.5, 2.5, len(radii)), len(radii)
     lo, step = np.zeros((2, n))
     ring_first, bins, degrees = np.zeros((3, n + 1), np.int64)
-    groups = rings.plan_groups(radii, widths, 6.0, 200.0, 3.5, False, ring_first, lo, step, bins, degrees)
+    groups = rings.plan_groups(radii, widths, 6.0, 200.0, 3.5, False, (3, 9), ring_first, lo, step, bins, degrees)
     ends = lo + step * bins[:n]
     assert ring_first[0] == 0
     assert ring_first[groups] == n
     assert (lo[1:groups] >= ends[:groups - 1] - 1e-9).all()
     for g in range(groups):
         inside = slice(ring_first[g], ring_first[g + 1])
+        assert degrees[g] == min(3 + 2 * (inside.stop - inside.start), 9)
         assert (lo[g] < radii[inside] - widths[inside]).all()
         assert (ends[g] > radii[inside] + widths[inside]).all()
         assert step[g] <= widths[inside].min() / 3.5 + 1e-12

@@ -464,6 +464,19 @@ def test_errors_are_right_where_no_ring_is_gaussian():
     assert 0.7 < np.sqrt(np.mean(np.square(pulls))) < 1.25
 
 
+@pytest.mark.parametrize("tails", [0.0, 0.6])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_glass_off_the_middle(tails, seed):
+    """Its rings are so wide that each lies in the annulus of the next, and the frame cuts the annuli unevenly."""
+    y, x = np.mgrid[:1024, :1024]
+    r = np.hypot(x - 411.4, y - 478.2)
+    image = 200 + 300 / (1 + (r / 150) ** 2) ** 1.2
+    for radius, height, width in ((365, 3000, 77), (620, 1100, 88), (985, 400, 95)):
+        u = (r - radius) / width
+        image += height * ((1 - tails) * np.exp(-0.5 * u * u) + tails / (1 + (u / 1.18) ** 2))
+    assert_right(fit_ring(np.random.default_rng(seed).poisson(image)), (411.4, 478.2), 0.04)
+
+
 @pytest.mark.parametrize("beam", [1e3, 1e4, 1e5])
 def test_a_direct_beam_that_outshines_the_rings_hides_none_of_them(beam):
     """Its tail too is steeper and brighter than the rings are; nothing is clipped."""
@@ -495,6 +508,25 @@ def test_the_rim_of_a_round_stop_is_not_about_the_centre(counts):
         fit = fit_ring(rng.poisson(counts * image * stop))
         pulls.append(math.hypot((fit.cx - 258.3) / fit.cx_err, (fit.cy - 251.7) / fit.cy_err))
     assert max(pulls) < 6
+
+
+def test_what_tells_next_to_nothing_replaces_no_pattern(monkeypatch):
+    """What lies beyond the rim of what may be a stop contradicts itself less, if it is little."""
+    y, x = np.mgrid[:256, :320]
+    r = np.hypot(x - 163.3, y - 121.6)
+    image = 25 - 25 * np.exp(-(r / 45) ** 4)
+    for radius, height in ((55, 120), (90, 70)):
+        image += height * np.exp(-0.5 * ((r - radius) / 2.2) ** 2)
+
+    def found(scale):
+        levels = rings._levels(np.random.default_rng(1).poisson(scale * image), kernel_mask(None))
+        return rings._best(levels, levels.search.centers(), rings._try, True, False)[0]
+
+    pattern, little = found(1), found(0.02)
+    monkeypatch.setattr(rings, "_try", lambda *args: tuple(little)[1:])
+    pattern.solution.chi2 = 16.0
+    assert pattern.solution.worth < little.solution.worth
+    assert rings._behind_rim(pattern, True) is pattern
 
 
 @pytest.mark.parametrize("blur", [0.8, 1.5])
