@@ -92,7 +92,7 @@ _BLENDED = 2.5      # roughness from where on some rings are likely to be two,
 _RELIEVED = 0.8     # and share of it that two in place of one may leave
 _TRIED = 3          # rings that are parted at most to see whether two tell more
 _SECOND = 2         # of them that get further chances
-_WIDTHS = np.array([0.6, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
+_WIDTHS = np.array([0.5, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
 
 
 _EDGE = "what stands out of the radial profile is an edge or a shoulder, no ring"

@@ -10,6 +10,7 @@ from edfast.kernels.rings import TRIM, back_substitute, eliminate, gaussian
 
 FOOT = 0.14     # of the height: half as hollow as beside a Gaussian, and on both sides, is no edge
 COARSE = 2.5    # width [bins] up to which bumps are looked for every half bin
+FINE = 0.7      # and up to this one, a quarter of a bin
 NARROW = 1.0    # bins that a ring is wide at least, in a profile
 CALM = 0.3      # how much of the scatter between sectors counts: texture goes the same way at neighbouring radii
 
@@ -247,14 +248,14 @@ def refine_bump(mean, error, bump):
 def weigh_bumps(mean, error, weight, widths, reach, low, high, heights, sure):
     """Heights of bumps and how sure they are, 0 for none, with all that bins `low` to `high` have to say in.
 
-    Rows of `heights` and `sure` are widths, each at whole places and half way between, columns are bins of the profile.
+    Rows of `heights` and `sure` are widths, each at four places within a bin, as far as these differ; columns are bins.
     """
     n = mean.shape[0]
     for k in range(heights.shape[0]):
-        w, phase = widths[k // 2], 0.5 * (k % 2)
+        w, phase = widths[k // 4], 0.25 * (k % 4)
         first = max(np.int64(np.ceil(max(2.5 * w, 2.0))), np.int64(low - 3 * w - 2), 0)
         end = min(np.int64(np.ceil(n - 1 - w - phase)), np.int64(high + 3 * w + 2) + 1)
-        if end <= first or (phase > 0.0 and w > COARSE):
+        if end <= first or (phase > 0.0 and w > COARSE) or (k % 2 and w > FINE):
             continue
         fit_bumps(mean, weight, first, phase, w, heights[k, first:end], sure[k, first:end])
         for i in range(first, end):
@@ -278,7 +279,7 @@ def find_rings(mean, error, widths, threshold, reach, rings):
     n = mean.shape[0]
     found, tried, spoilt = 0, 0, np.zeros(n, np.bool_)
     weight = 1 / error ** 2
-    heights, sure = np.zeros((2, 2 * widths.shape[0], n))
+    heights, sure = np.zeros((2, 4 * widths.shape[0], n))
     weigh_bumps(mean, error, weight, widths, reach, 0.0, np.float64(n), heights, sure)
     while found < rings.shape[0] and tried < 2 * rings.shape[0]:
         best = np.argmax(sure)
@@ -286,8 +287,8 @@ def find_rings(mean, error, widths, threshold, reach, rings):
         if not sure[k, i] > threshold:
             break
         tried += 1
-        place = i + 0.5 * (k % 2)
-        rings[found] = bump = np.array([place, widths[k // 2], heights[k, i], sure[k, i]])
+        place = i + 0.25 * (k % 4)
+        rings[found] = bump = np.array([place, widths[k // 4], heights[k, i], sure[k, i]])
         good = refine_bump(mean, error, bump)
         spoilt[max(np.int64(place - bump[1]), 0):min(np.int64(place + bump[1]) + 2, n)] = True
         if good:
@@ -298,7 +299,7 @@ def find_rings(mean, error, widths, threshold, reach, rings):
             weigh_bumps(mean, error, weight, widths, reach, bump[0] - 5 * bump[1], bump[0] + 5 * bump[1], heights, sure)
         for k in range(sure.shape[0]):
             for i in range(n):
-                if spoilt[min(i + k % 2, n - 1)]:
+                if spoilt[min(i + k % 4 // 2, n - 1)]:
                     sure[k, i] = 0.0
     return found
 

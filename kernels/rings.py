@@ -738,7 +738,8 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         if turn <= EVEN_TURNS:
             precision[:] = np.inf if turn < EVEN_TURNS else 0.0
         _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, shifts,
-                  strengths, signal, precision, expected, noise, spreads, roughness, weights * trust, final, store, total, stats)
+                  strengths, signal, precision, expected, noise, spreads, roughness, weights * trust, final,
+                  store, total, stats)
         gain = _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_first, degrees, theta)
         if turn > 0:
             free = max(stats[5] - n_sectors * (n + 2 * lo.shape[0]) - size, 0.2 * stats[5], 1.0)
@@ -850,8 +851,8 @@ def plan_groups(radii, widths, reach, r_max, fineness, whole, degree, ring_first
 
     Group g holds the rings ring_first[g] to ring_first[g + 1] and `bins[g]` bins of step[g] from lo[g]; degrees[g] is the
     degree of its background. Every annulus reaches `reach` widths to both sides, half way to the next where they would
-    overlap. The bins are `fineness` to a width, or whole pixels where `whole` is true. The degree is degree[0] and two more for
-    each ring, up to degree[1].
+    overlap. The bins are `fineness` to a width, or whole pixels where `whole` is true. The degree is degree[0], and two more
+    for each ring, up to degree[1].
     """
     groups = 0
     for k in range(radii.shape[0]):

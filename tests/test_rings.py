@@ -90,6 +90,11 @@ def test_with_a_guess_the_centre_is_the_same(name):
     assert fit.radius == pytest.approx(truth.radii[1], abs=0.3)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_rings_much_narrower_than_the_blocks_are_all_found(seed):
+    assert fit_ring(simulate(seed, **SCENES["large and narrow"][0])[0]).n_rings == 2
+
+
 @pytest.mark.parametrize("name", [
     "plain", "faint", "one ring", "overlapping rings", "wide rings", "narrow rings", "ellipse", "stop", "texture", "spots",
     "cut by the frame", "large", "large and narrow", "everything"])
