@@ -54,6 +54,7 @@ _SHARP = 0.1        # widths that a ring may be off in a profile without blurrin
 _SLOW = 20          # bins to either side over which the median tells how uneven a background is
 _WIDE_ENOUGH = 1.5  # width from where on the bins of a profile serve for a fit
 _ALIKE = 3.0        # widths that a ring may be off in the cells of a profile for these to serve still
+_CLEARANCE = 0.5    # widths that a ring is kept off a shadow, and what has been taken for its penumbra
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _CLEAR = 2000.0     # quality from where on no other candidate is tried, if the sectors are calm
 _BRIGHT = 1e5       # what is told from where on a rough fit serves although its rings have moved by as much as their width
@@ -874,7 +875,14 @@ class _Levels(NamedTuple):
         return frame, _State((np.array(place[:2]) + 0.5) * self.size - 0.5, place[2:] if len(place) > 2 else (0, 0), [], [])
 
     def resolve(self, frame, width):
-        """The frame for the last fit, and the size of its blocks [pixel]; `width` is that of the narrowest ring in `frame`."""
+        """The frame for the last fit, and the size of its blocks [pixel]; `width` is that of the narrowest ring in `frame`.
+
+        Wide rings are kept off the shade by part of their width: even the faint end of a penumbra would lend them a slope.
+        """
+        from ._ringsearch import block_means, grown
+
+        if frame.shade.any() and (by := int(_CLEARANCE * width / frame.size)):
+            frame = _Frame(frame.image, frame.bad, grown(frame.shade, by), frame.size)
         # Blocks of the search's blocks, so that one shade fits both.
         factor = self.factor
         block = max(n for n in range(1, factor + 1) if factor % n == 0 and n <= max(factor * width / _RESOLVED, 1))
@@ -883,8 +891,6 @@ class _Levels(NamedTuple):
             return frame, block
         if block == 1:
             return _Frame(self.image, self.bad, frame.shade, size), block
-        from ._ringsearch import block_means
-
         means, share = block_means(self.image, self.bad, block)
         return _Frame(means, kernel_mask(share < 1), frame.shade, size), block
 
