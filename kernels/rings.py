@@ -30,6 +30,7 @@ LEVERAGE = 3.0          # times as much as the middle one of its sectors may one
 ROUGH = 2.0             # times as much as usual may the cells of a sector scatter
 SPOT_DOUBT = 0.1        # share of the shift by a spot that is not trusted
 OUTLIER = 6.0           # standard deviations from where on a cell loses weight
+INNER = 0.25             # of its radius: no annulus reaches farther in, where the direct beam is
 CREST = 1.5             # widths to either side that are a ring's crest
 CLIP = 25 / 0.455       # squared scatter of the sectors that counts at most, in its median
 COHERENT = 12.0         # chi2 from where on a first harmonic of the deviations is none by chance,
@@ -856,7 +857,7 @@ def plan_groups(radii, widths, reach, r_max, fineness, whole, degree, ring_first
     """
     groups = 0
     for k in range(radii.shape[0]):
-        inner, outer = max(radii[k] - reach * widths[k], 1.5), min(radii[k] + reach * widths[k], r_max)
+        inner, outer = max(radii[k] - reach * widths[k], INNER * radii[k], 1.5), min(radii[k] + reach * widths[k], r_max)
         gap = radii[k] - radii[k - 1] if k > 0 else np.inf
         pair = widths[k] + widths[k - 1] if k > 0 else 0.0
         if k > 0 and gap < 4 * pair and k - ring_first[groups - 1] < 6:

@@ -482,6 +482,17 @@ def test_a_glass_off_the_middle(tails, seed):
     assert_right(fit_ring(np.random.default_rng(seed).poisson(image)), (411.4, 478.2), 0.04)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_glass_about_a_direct_beam(seed):
+    """The beam, 300 times as high as the first ring, lies within six widths of it."""
+    y, x = np.mgrid[:256, :256]
+    r = np.hypot(x - 141.3, y - 142.0)
+    image = 1e6 * np.exp(-0.5 * (r / 3) ** 2) + 300
+    for radius, height, width in ((75, 3300, 13.9), (127.6, 1000, 15.3), (203, 400, 17)):
+        image += height * np.exp(-0.5 * ((r - radius) / width) ** 2)
+    assert_right(fit_ring(np.random.default_rng(seed).poisson(image)), (141.3, 142.0), 0.03)
+
+
 @pytest.mark.parametrize("beam", [1e3, 1e4, 1e5])
 def test_a_direct_beam_that_outshines_the_rings_hides_none_of_them(beam):
     """Its tail too is steeper and brighter than the rings are; nothing is clipped."""
