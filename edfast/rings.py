@@ -910,7 +910,7 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     factor = levels.factor
     rings = np.array([(ring.radius / factor, ring.width / factor, 0.0,
                        math.sqrt(2) * ring.width / (ring.radius_err or math.inf)) for ring in like.rings])
-    share = 1.0
+    share = 1.0     # of all that these rings told, which those that are fitted did
     if max_rings is not None:
         chosen = _choose(rings, radius and radius / factor, max_rings)
         share, rings = _told(chosen) / _told(rings), chosen[np.argsort(chosen[:, 0])]

@@ -1,10 +1,11 @@
 """Joint fit of concentric rings to an unrolled pattern: centre, strain, radii and widths at the limit of the counts.
 
 The data are the cells of `edfast.kernels.polar.unroll`. Rings stand in groups whose annuli do not overlap. Within a group the
-signal is  sum_k A_k T_k + B_0 + B_1 x + B_2 x^2 + ... + B_d x^d  with Gaussian T_k. Amplitudes A_k, B_0 and B_1 are a common
-value and a deviation of each sector (texture, uneven illumination) whose variance is measured: where the pattern is even, the
-deviations are tied down, where it is not, they are free. The deviations of a sector are eliminated (Schur complement); what
-remains is a small Gauss-Newton system for centre, strain, radii, widths and the common coefficients.
+signal is  sum_k A_k T_k + B_0 + B_1 x + B_2 x^2 + ... + B_d x^d  with Gaussian T_k; in the last fit x is a place
+about the present centre, as the background is not flat either. Amplitudes A_k, B_0 and B_1 are a common value and a deviation
+of each sector (texture, uneven illumination) whose variance is measured: where the pattern is even, the deviations are tied
+down, where it is not, they are free. The deviations of a sector are eliminated (Schur complement); what remains is a small
+Gauss-Newton system for centre, strain, radii, widths and the common coefficients.
 
 Unknowns of a group with K rings:  deviations of A (K), B_0, B_1 | radii (K), widths (K), A (K), B_0 ... B_d.
 Common parameters with N rings:    d1, d2, e1, e2, radii (N), widths (N), amplitudes (N), B_0 ... B_d of each group.
@@ -30,7 +31,7 @@ LEVERAGE = 3.0          # times as much as the middle one of its sectors may one
 ROUGH = 2.0             # times as much as usual may the cells of a sector scatter
 SPOT_DOUBT = 0.1        # share of the shift by a spot that is not trusted
 OUTLIER = 6.0           # standard deviations from where on a cell loses weight
-INNER = 0.25             # of its radius: no annulus reaches farther in, where the direct beam is
+INNER = 0.25            # of its radius: no annulus reaches farther in, where the direct beam is
 CREST = 1.5             # widths to either side that are a ring's crest
 CLIP = 25 / 0.455       # squared scatter of the sectors that counts at most, in its median
 COHERENT = 12.0         # chi2 from where on a first harmonic of the deviations is none by chance,
@@ -714,8 +715,8 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
 
     radii, widths, geometry, noise, signal ... are start values and results; `spans` are the ranges of the signal, with which
     the curvature of each group's background is kept in bounds. `spots` on the rings are allowed for, or not. A `final` fit
-    allows for uneven backgrounds, and takes them to be about the same centre as the rings: from far off, they would lead it
-    astray. A squared step below `enough`, in standard deviations, is the last.
+    allows for uneven backgrounds, and takes them to be about the same centre as the rings; a rough one, which may begin far
+    from there, does neither. A squared step below `enough`, in standard deviations, is the last.
 
     Returns (turns taken, squared last step in standard deviations, chi2 per degree of freedom of the cells).
     """
