@@ -30,8 +30,8 @@ _DEGREES = (3, 9), (7, 11)  # of a group's background without rings (each adds 2
 _ENOUGH = 0.1, 1e-3     # squared step at which the kernel stops, in standard errors: the same
 _MAX_RINGS = 10
 _EVEN = 0.45        # share of the azimuth that the strongest ring must fill at least, as a participation ratio
-_CALM = 1.6         # chi2 of the sectors up to which a ring with gaps passes, which must fill
-_WHOLE = 0.6        # this share of the azimuth otherwise
+_CALM = 1.6         # chi2 of the sectors up to which a plain ring with gaps passes, which must fill
+_WHOLE = 0.65       # this share of the azimuth otherwise
 _SURE = 10.5        # standard errors by which the rings together must stand out,
 _HIGH = 5.0         # and by which their heights must exceed zero, or the somewhat less of _FAINT
 _FOUND = 4.0        # squared, that a further ring adds to this by having been looked for
@@ -678,8 +678,8 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
     Raises
     ------
     RingNotFoundError
-        No ring pattern, or no ring near `radius`, and why it is thought so. A ring must fill about half of the azimuth: arcs
-        that fill less cannot be told from spots of a single crystal. It is a ValueError.
+        No ring pattern, or no ring near `radius`, and why it is thought so. A ring must fill about half of the azimuth, a faint
+        one two thirds: arcs that fill less cannot be told from spots of a single crystal. It is a ValueError.
     ValueError, TypeError
         An argument makes no sense.
 
@@ -1125,7 +1125,7 @@ def _doubt(solution, demand=1):
     chi2 = solution.chi2
     if total < _PLAIN and chi2 > _ALL_ROUND and solution.roughness > _ROUGH:
         return "what looks like one consists of spots; a single crystal?"
-    if even[best] < (_WHOLE if chi2 > _CALM else _EVEN):
+    if even[best] < (_EVEN if chi2 <= _CALM and total > _PLAIN else _WHOLE):
         return f"what looks like one fills {100 * even[best]:.0f} % of the azimuth only; spots of a single crystal?"
     weights, there = _seen(solution, solution.agreement)
     used = (weights > 0.3).sum()
