@@ -678,8 +678,8 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
     Raises
     ------
     RingNotFoundError
-        No ring pattern, or no ring near `radius`, and why it is thought so. A ring must fill about half of the azimuth, a faint
-        one two thirds: arcs that fill less cannot be told from spots of a single crystal. It is a ValueError.
+        No ring pattern, or no ring near `radius`, and why it is thought so. A ring must fill about half of the azimuth, a
+        faint one two thirds: arcs that fill less cannot be told from spots of a single crystal. It is a ValueError.
     ValueError, TypeError
         An argument makes no sense.
 

@@ -36,6 +36,7 @@ CREST = 1.5             # widths to either side that are a ring's crest
 CLIP = 25 / 0.455       # squared scatter of the sectors that counts at most, in its median
 COHERENT = 12.0         # chi2 from where on a first harmonic of the deviations is none by chance,
 FEW = 2                 # in groups of so many rings: where more overlap, background and texture cannot be told apart
+ROUND = 0.75            # share of its crest from where on a ring is seen all round
 PRIOR_STRAIN = 0.1      # standard deviations of the weak priors that keep an undetermined fit finite
 PRIOR_WIDTH = 0.35      # relative to the start value, as is
 PRIOR_RADIUS = 1.0      # in start widths
@@ -535,7 +536,7 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
               signal, precision, expected, noise, spreads, roughness, weights, along, store, total, stats):
     """Equations of all sectors and groups at the present parameters, summed into those of the common parameters.
 
-    The background lies about the same centre as the rings if it goes `along`, or else about that of the cells.
+    The background of a group lies about the same centre as the rings if it goes `along`, or else about that of the cells.
     """
     total[:] = 0.0
     stats[:] = 0.0
@@ -554,7 +555,7 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
                 h = harmonics[:, lane + j]
                 x, y, stretched = geometry[0] * h[0], geometry[1] * h[1], 1 + geometry[2] * h[2] + geometry[3] * h[3]
                 ground[0, j], ground[1, j] = 1.0, 0.0
-                if along:
+                if along[g]:
                     ground[0, j], ground[1, j] = 1 / stretched, ((middle - x - y) / stretched - middle) / half
                 for k in range(n):
                     places[k, j] = radii[k0 + k] * stretched + x + y + shifts[k0 + k, lane + j]
@@ -700,6 +701,16 @@ def _allow_for_spots(ring_first, radii, widths, signal, variances, information, 
 
 
 @jit
+def known_share(table):
+    """Share of cells (sectors, bins, 4) that are neither empty nor NaN."""
+    known = 0
+    for j in range(table.shape[0]):
+        for i in range(table.shape[1]):
+            known += table[j, i, 0] > 0.0 and table[j, i, 1] == table[j, i, 1]
+    return known / max(table.shape[0] * table.shape[1], 1)
+
+
+@jit
 def _against(last, theta, total):
     """Whether a step goes back on the one before, each parameter in its own standard deviation."""
     product = 0.0
@@ -715,8 +726,8 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
 
     radii, widths, geometry, noise, signal ... are start values and results; `spans` are the ranges of the signal, with which
     the curvature of each group's background is kept in bounds. `spots` on the rings are allowed for, or not. A `final` fit
-    allows for uneven backgrounds, and takes them to be about the same centre as the rings; a rough one, which may begin far
-    from there, does neither. A squared step below `enough`, in standard deviations, is the last.
+    allows for uneven backgrounds, and takes those about a ring that is seen all round to have its centre; a rough one,
+    which may begin far from there, does neither. A squared step below `enough`, in standard deviations, is the last.
 
     Returns (turns taken, squared last step in standard deviations, chi2 per degree of freedom of the cells).
     """
@@ -729,9 +740,13 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         harmonics[2, j], harmonics[3, j] = np.cos(2 * angles[j]), np.sin(2 * angles[j])
     cells = np.empty(3 * n_sectors * table.shape[1])
     gather_cells(table, first, lo, step, ring_first, degrees, cells)
+    along = np.zeros(lo.shape[0], np.bool_)
     for g in range(lo.shape[0]):
         for k in range(ring_first[g], ring_first[g + 1]):
             strengths[k] = signal[g, k - ring_first[g]]
+            middle, reach = (radii[k] - lo[g]) / step[g], CREST * widths[k] / step[g] + 1
+            low, high = max(np.int64(middle - reach), 0), min(np.int64(middle + reach), first[g + 1] - first[g])
+            along[g] |= final and known_share(table[:, first[g] + low:first[g] + high]) > ROUND
     back_first = 4 + 3 * n + np.cumsum(degrees + 1) - degrees - 1
     radii0, widths0 = radii.copy(), widths.copy()
     gain = chi2 = np.inf
@@ -740,7 +755,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         if turn <= EVEN_TURNS:
             precision[:] = np.inf if turn < EVEN_TURNS else 0.0
         _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first, radii, widths, geometry, shifts,
-                  strengths, signal, precision, expected, noise, spreads, roughness, weights * trust, final,
+                  strengths, signal, precision, expected, noise, spreads, roughness, weights * trust, along,
                   store, total, stats)
         gain = _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_first, degrees, theta)
         if turn > 0:
