@@ -137,6 +137,12 @@ class _Frame:
     def __init__(self, image, bad, shade, size, uneven=False):
         self.image, self.bad, self.shade, self.size, self.uneven = image, bad, shade, size, uneven
 
+    def shaded(self, by):
+        """The same with a shade that is wider by so many blocks."""
+        from ._ringsearch import grown
+
+        return _Frame(self.image, self.bad, grown(self.shade, by), self.size, self.uneven)
+
 
 class _Solution:
     """What the kernel leaves behind: common parameters with covariance, sectors with weights, and what they say of each ring.
@@ -844,7 +850,8 @@ def _completed(frame, solution, found, factor, ellipse):
     # In the profile the rings are as much wider as its blocks are than the pixels.
     known = solution.rings / size
     blurred = np.sqrt(known[:, 1] ** 2 + (1 - 1 / factor ** 2) / 12)
-    known[:, 1:3] *= np.array([blurred / known[:, 1], known[:, 1] / blurred]).T
+    known[:, 2] *= known[:, 1] / blurred
+    known[:, 1] = blurred
     return joined(_look_for_rings(found.radial, known, widest)[len(known):])
 
 
@@ -879,10 +886,8 @@ class _Levels(NamedTuple):
 
         Wide rings are kept off the shade by part of their width: even the faint end of a penumbra would lend them a slope.
         """
-        from ._ringsearch import block_means, grown
-
         if frame.shade.any() and (by := int(_CLEARANCE * width / frame.size)):
-            frame = _Frame(frame.image, frame.bad, grown(frame.shade, by), frame.size)
+            frame = frame.shaded(by)
         # Blocks of the search's blocks, so that one shade fits both.
         factor = self.factor
         block = max(n for n in range(1, factor + 1) if factor % n == 0 and n <= max(factor * width / _RESOLVED, 1))
@@ -891,6 +896,8 @@ class _Levels(NamedTuple):
             return frame, block
         if block == 1:
             return _Frame(self.image, self.bad, frame.shade, size), block
+        from ._ringsearch import block_means
+
         means, share = block_means(self.image, self.bad, block)
         return _Frame(means, kernel_mask(share < 1), frame.shade, size), block
 
@@ -952,10 +959,8 @@ def _tries(levels, start, ellipse, attempt, uneven):
 
 def _reshaded(frame, solution, ellipse):
     """(frame, solution) with a wider shade, if sectors contradict each other and agree better with it; or as they are."""
-    from ._ringsearch import grown
-
     if solution.chi2 > _UNEVEN and frame.shade.any():
-        wider = _Frame(frame.image, frame.bad, grown(frame.shade, 1), frame.size)
+        wider = frame.shaded(1)
         other, _ = _settle(wider, None, solution.state, solution.rings, ellipse)
         if other is not None and other.chi2 < _CALMER * solution.chi2 and _better(other, solution):
             return wider, other

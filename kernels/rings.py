@@ -36,7 +36,7 @@ CREST = 1.5             # widths to either side that are a ring's crest
 CLIP = 25 / 0.455       # squared scatter of the sectors that counts at most, in its median
 COHERENT = 12.0         # chi2 from where on a first harmonic of the deviations is none by chance,
 FEW = 2                 # in groups of so many rings: where more overlap, background and texture cannot be told apart
-ROUND = 0.75            # share of its crest from where on a ring is seen all round
+ROUND = 0.75            # share of the sectors that show a ring from where on it is seen all round
 PRIOR_STRAIN = 0.1      # standard deviations of the weak priors that keep an undetermined fit finite
 PRIOR_WIDTH = 0.35      # relative to the start value, as is
 PRIOR_RADIUS = 1.0      # in start widths
@@ -701,16 +701,6 @@ def _allow_for_spots(ring_first, radii, widths, signal, variances, information, 
 
 
 @jit
-def known_share(table):
-    """Share of cells (sectors, bins, 4) that are neither empty nor NaN."""
-    known = 0
-    for j in range(table.shape[0]):
-        for i in range(table.shape[1]):
-            known += table[j, i, 0] > 0.0 and table[j, i, 1] == table[j, i, 1]
-    return known / max(table.shape[0] * table.shape[1], 1)
-
-
-@jit
 def _against(last, theta, total):
     """Whether a step goes back on the one before, each parameter in its own standard deviation."""
     product = 0.0
@@ -744,9 +734,11 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
     for g in range(lo.shape[0]):
         for k in range(ring_first[g], ring_first[g + 1]):
             strengths[k] = signal[g, k - ring_first[g]]
-            middle, reach = (radii[k] - lo[g]) / step[g], CREST * widths[k] / step[g] + 1
-            low, high = max(np.int64(middle - reach), 0), min(np.int64(middle + reach), first[g + 1] - first[g])
-            along[g] |= final and known_share(table[:, first[g] + low:first[g] + high]) > ROUND
+        if final:
+            there = np.zeros(n_sectors, np.bool_)
+            show_sectors(table, first[g:g + 2], lo[g:g + 1], step[g:g + 1], ring_first[g:g + 2], radii, widths,
+                         weights[g:g + 1], np.zeros(n_sectors), there)
+            along[g] = there.mean() > ROUND
     back_first = 4 + 3 * n + np.cumsum(degrees + 1) - degrees - 1
     radii0, widths0 = radii.copy(), widths.copy()
     gain = chi2 = np.inf

@@ -374,12 +374,6 @@ def test_annuli_do_not_overlap_and_hold_their_rings(radii):
         assert step[g] <= widths[inside].min() / 3.5 + 1e-12
 
 
-def test_known_share():
-    table = np.ones((4, 10, 4))
-    table[0, :, 0], table[1, :5, 1] = 0, np.nan
-    assert rings.known_share(table) == 25 / 40
-
-
 def test_the_annulus_of_a_wide_ring_leaves_the_middle_out():
     (lo, step), (ring_first, bins, degrees) = np.zeros((2, 1)), np.zeros((3, 2), np.int64)
     rings.plan_groups(np.array([40.0]), np.array([12.0]), 6.0, 200.0, 3.5, False, (7, 11), ring_first, lo, step, bins, degrees)
