@@ -19,6 +19,7 @@ _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the secon
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 MIDDLE = 512        # longest side of the image on which rings are looked for and roughly fitted [blocks]
 COARSE = 160        # longest side of the small image that is searched [blocks]
+_ORDINARY = 0.01, 0.99  # shares of the blocks between which the usual ones lie
 _QUICK = 128        # the same for a quick look
 _thread = threading.local()
 
@@ -137,6 +138,7 @@ class Search:
         self.empty = not good.size or good.min() == good.max()
         if self.empty:
             return
+        coarse.hide_spikes(means, self.usable, *(coarse.quantile(means, self.usable, share) for share in _ORDINARY))
         self._bins = np.empty((int(np.hypot(*means.shape)) + 2, 2))
         around = _smooth(means, self.usable, 4)
         middle = coarse.quantile(around, self.usable, 0.5)

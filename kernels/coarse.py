@@ -9,6 +9,9 @@ from edfast.kernels.polar import distance_form
 LAST = 0.7      # last step of a climb [blocks]: the score is rough at smaller ones
 LEAST_STEP = 0.2    # the same of a climb with the strain
 STRAINS = 0.015, 0.03, 0.045, 0.06    # that are tried before it
+UNUSUAL = 4.0   # times as far above the low values as the high ones is where it is worth looking for spikes
+SPIKE = 30.0    # times as far as anything REACH blocks away is a spike: it brightens what 17 x 17 blocks are compared with
+REACH = 3
 SAMPLE = 4096   # values that tell a median or a quantile well enough
 
 
@@ -392,6 +395,30 @@ def quantile(values, weights, share):
                 kept += 1
             seen += 1
     return select(some, np.int64(share * (kept - 1)))
+
+
+@jit
+def hide_spikes(means, usable, low, high):
+    """Take bright blocks that nothing around is as bright as for not usable: zingers, clusters of hot pixels, the direct beam.
+
+    Each would darken the surroundings of many others. A ring goes on to either side. Usual values lie from `low` to `high`.
+    """
+    height, width = means.shape
+    found = high > low
+    while found:
+        found = False
+        for y in range(height):
+            for x in range(width):
+                rise = means[y, x] - low
+                if not (rise > UNUSUAL * (high - low) and usable[y, x] > 0.0):
+                    continue
+                most = high - low
+                for q in range(max(y - REACH, 0), min(y + REACH + 1, height)):
+                    for p in range(max(x - REACH, 0), min(x + REACH + 1, width)):
+                        if max(abs(q - y), abs(p - x)) == REACH and usable[q, p] > 0.0:
+                            most = max(most, means[q, p] - low)
+                if rise > SPIKE * most:
+                    usable[y, x], found = 0.0, True
 
 
 @jit
