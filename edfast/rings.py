@@ -70,6 +70,8 @@ _NOTHING = 1e-3     # share of it from where on a ring can disturb another one t
 _AGREEING = 4.0     # standard errors by which bumps that join the rings may move the centre at most,
 _MUCH = 5.0         # if less than so many times as much is told with them,
 _WORTH = 1.1        # times as much as before must be told by another fit to be better,
+_MISSED = 0.5       # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted:
+_MORE, _FAIR = 0.8, 2.5     # that must leave this share of the errors at most, and have no higher chi2
 _UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, or a ring less; share of it that a shade may leave
 _SPOILT = 0.5       # share of what was told before that is lost only to what is no ring
 _DIM = 0.01         # height of a very dim ring, in that of the brightest
@@ -227,7 +229,11 @@ class _Solution:
     @cached_property
     def chi2(self):
         """Scatter about the common solution of what the sectors say of the radii, per degree of freedom; clipped at 4."""
-        return float(np.mean(np.minimum(self.scores ** 2, 16.0)))
+        return _mean_square(self.scores)
+
+
+def _mean_square(scores):
+    return float(np.mean(np.minimum(scores ** 2, 16.0)))
 
 
 def _unroll(frame, state, first, lo, step, n_sectors):
@@ -819,6 +825,8 @@ def _behind_rim(found, ellipse):
 
 def _last_fit(levels, found, radius, ellipse, max_rings):
     """The `RingFit` of what was found, from the pixels themselves, or from blocks that tell as much."""
+    from ._freeform import unexplained
+
     factor, state = levels.factor, found.solution.state
     rings = _choose(found.rings, radius and radius / factor, max_rings)
     frame, block = levels.resolve(found.frame, state.widths.min())
@@ -833,7 +841,10 @@ def _last_fit(levels, found, radius, ellipse, max_rings):
         solution = _parted(frame, solution, ellipse)
     for improve in _at_rest, _without_one, _spotless:
         solution = improve(frame, solution, ellipse)
-    return _result(solution, block, radius, ellipse)
+    free = None
+    if max_rings is None and unexplained(found.radial, solution.rings * (block / factor, block / factor, 1, 1)) > _MISSED:
+        free = _freed(frame, solution, ellipse)
+    return _result(solution, block, radius, ellipse, free)
 
 
 def _completed(frame, solution, found, factor, ellipse):
@@ -935,6 +946,8 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
             or solution.chi2 > _UNEVEN * max(like.chi2, 1.0) or solution.apart > _APART[1] or _doubt(solution)):
         raise RingNotFoundError("the rings are not as they were")
     fit = _result(solution, block, radius, ellipse)
+    if _SPOILT * share * fit.center_err ** 2 > like.center_err ** 2 and max_rings is None:
+        fit = _result(solution, block, radius, ellipse, _freed(frame, solution, ellipse))
     if _SPOILT * share * fit.center_err ** 2 > like.center_err ** 2:
         raise RingNotFoundError("the rings are not as clear as they were")
     return fit
@@ -1160,22 +1173,26 @@ def _seen(solution, by_group):
 
 
 def _scatter(solution, ellipse):
+    """Factor on all variances: `_chance`, and more where the rings are not about one centre."""
+    return _chance(solution.scores, 2 + 2 * ellipse + len(solution.state.radii)) * max(1, solution.apart / _APART[0])
+
+
+def _chance(scores, unknowns):
     """Factor on all variances by which the sectors scatter more than the noise between pixels lets them, or less.
 
     More where the noise of neighbours is alike (a camera's point spread, smoothing), or the rings are no ellipses about one
     centre; less where they are no Gaussians: what all sectors miss alike has been taken for noise, and is none. Where sectors
     side by side are off alike, as where rings overlap whose texture differs, the less do they average out.
     """
-    known = solution.scores != 0
-    squares = solution.scores[known] ** 2
-    free = max(squares.size - 2 - 2 * ellipse - len(solution.state.radii), 1)
+    known = scores != 0
+    squares = scores[known] ** 2
+    free = max(squares.size - unknowns, 1)
     # Few sectors may contradict all others by any amount.
     most = 16 * max(np.median(squares) / 0.455, 1) if squares.size else 0.0
     ratio = np.minimum(squares, most).sum() / free if squares.size else 1.0
     beyond = abs(ratio - 1) / math.sqrt(2 / free)
     factor = 1 + (float(ratio) - 1) * min(max(beyond / _BY_CHANCE - 1, 0), 1)
-    clipped = np.clip(solution.scores, -math.sqrt(most), math.sqrt(most))
-    return factor * _alike(clipped, known) * max(1, solution.apart / _APART[0])
+    return factor * _alike(np.clip(scores, -math.sqrt(most), math.sqrt(most)), known)
 
 
 def _alike(scores, known):
@@ -1188,14 +1205,38 @@ def _alike(scores, known):
     return (1 + alike) / (1 - alike) if alike > 2 / math.sqrt(both.sum()) else 1.0
 
 
-def _result(solution, factor, radius, ellipse):
-    """The `RingFit` of a solution in blocks of `factor` pixels."""
-    state, variance = solution.state.scaled(factor), solution.covariance.copy()
-    heights, errors, n = solution.heights, solution.height_errors, len(state.radii)
+def _freed(frame, solution, ellipse):
+    """(center, strain, covariance, chi2) by a profile of any shape in place of the rings, if that tells more; or None.
+
+    What all sectors miss alike has been taken for noise by the fit of the rings: it does not make them tell more here.
+    """
+    from ._freeform import fit_freeform
+
+    free = fit_freeform(frame, solution.state, solution.noise, ellipse)
+    if free is None or not free.gain < _SETTLED:
+        return None
+    chi2 = _mean_square(free.scores)
+    covariance = max(_chance(free.scores, 2 + 2 * ellipse + len(free.scores)), _CALMEST) * free.covariance
+    known = max(_scatter(solution, ellipse), 1.0) * solution.covariance[:2, :2].trace()
+    if chi2 > _FAIR or not covariance[:2, :2].trace() < _MORE ** 2 * known:
+        return None
+    return free.center, free.strain, covariance, chi2
+
+
+def _result(solution, factor, radius, ellipse, free=None):
+    """The `RingFit` of a solution in blocks of `factor` pixels, with the centre and strain of `_freed` if there are."""
+    state, chi2, n = solution.state, solution.chi2, len(solution.state.radii)
+    variance = max(_scatter(solution, ellipse), _CALMEST) * solution.covariance
+    if free is not None:
+        center, strain, covariance, chi2 = free
+        state = _State(center, strain, state.radii, state.widths)
+        variance[:4] = variance[:, :4] = 0
+        variance[:4, :4] = covariance
+    state = state.scaled(factor)
     for lengths in (slice(0, 2), slice(4, 4 + n)):
         variance[lengths] *= factor
         variance[:, lengths] *= factor
-    scale = max(_scatter(solution, ellipse), _CALMEST)
+    heights, errors = solution.heights, solution.height_errors
     reference = int(np.argmax(heights / errors) if radius is None else np.argmin(np.abs(state.radii - radius)))
     if radius is not None and abs(state.radii[reference] - radius) > _ROUGHLY * radius:
         radii = np.array2string(state.radii, precision=1)
@@ -1213,11 +1254,10 @@ def _result(solution, factor, radius, ellipse):
     return RingFit(
         cx=float(state.center[0]), cy=float(state.center[1]), a=r * grow, b=r / grow,
         angle=0.5 * math.atan2(state.strain[1], state.strain[0]) if size > 0 else 0.0,
-        cx_err=math.sqrt(scale * variance[0, 0]), cy_err=math.sqrt(scale * variance[1, 1]),
-        a_err=math.sqrt(max(scale * a_var, 0.0)), b_err=math.sqrt(max(scale * b_var, 0.0)),
-        cxy_err=scale * float(variance[0, 1]),
-        coverage=float((weights > 0.3).mean()), n_rings=n, chi2=solution.chi2,
-        converged=bool(solution.gain < _SETTLED),
-        rings=tuple(Ring(float(state.radii[k]), math.sqrt(scale * variance[4 + k, 4 + k]), float(state.widths[k]),
+        cx_err=math.sqrt(variance[0, 0]), cy_err=math.sqrt(variance[1, 1]),
+        a_err=math.sqrt(max(a_var, 0.0)), b_err=math.sqrt(max(b_var, 0.0)), cxy_err=float(variance[0, 1]),
+        coverage=float((weights > 0.3).mean()), n_rings=n, chi2=chi2,
+        converged=bool(solution.gain < _SETTLED or free is not None),
+        rings=tuple(Ring(float(state.radii[k]), math.sqrt(variance[4 + k, 4 + k]), float(state.widths[k]),
                          float(heights[k]), float(errors[k])) for k in range(n)),
         sectors=tuple(float(v) for v in weights))

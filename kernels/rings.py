@@ -272,6 +272,19 @@ def back_substitute(matrix, n, x):
         x[p] = s / matrix[p, p] if matrix[p, p] > 0.0 else 0.0
 
 
+@jit
+def squared_step(matrix, x):
+    """Squared length of the first unknowns x of eliminated equations, in standard deviations."""
+    square = 0.0
+    for p in range(x.shape[0]):
+        if matrix[p, p] > 0.0:
+            inner = x[p]
+            for q in range(p + 1, x.shape[0]):
+                inner += matrix[p, q] / matrix[p, p] * x[q]
+            square += matrix[p, p] * inner * inner
+    return square
+
+
 @jit(fastmath=True)
 def invert(matrix, out):
     """First rows and columns of the inverse of symmetric equations (m, m + 2) that `eliminate` has treated completely.
@@ -428,6 +441,16 @@ def coherent_part(values, variances, precision, angles, expected):
 
 
 @jit
+def harmonics_of(angles):
+    """(5, sectors): cosine and sine of the sectors' angles, of twice the angles, and 1."""
+    out = np.ones((5, angles.shape[0]))
+    for j in range(angles.shape[0]):
+        out[0, j], out[1, j] = np.cos(angles[j]), np.sin(angles[j])
+        out[2, j], out[3, j] = np.cos(2 * angles[j]), np.sin(2 * angles[j])
+    return out
+
+
+@jit
 def _index(q, n, k0, n_all, b0):
     """Common parameter of unknown q (after the eliminated ones) of a group: n rings from k0, background from b0."""
     if q < n:
@@ -451,7 +474,7 @@ def _weighted_sum(values, weights, first, second):
 def add_group(full, harmonics, k0, n, radii, b0, weights, total):
     """Add the reduced equations of a group, weighted by sector, to those of the common parameters (upper triangle).
 
-    harmonics (5, sectors): cosine and sine of the sectors' angles, of twice the angles, and 1.
+    `harmonics` are those of `harmonics_of`.
     """
     m, size, n_all, base = full.shape[0], total.shape[0], radii.shape[0], n + 2
     for p in range(m - base):
@@ -600,15 +623,8 @@ def _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_fi
             total[back_first[g] + d, back_first[g] + d] += 1 / spans[g] ** 2
     eliminate(total, size)
     back_substitute(total, size, theta)
-    # Squared length of the geometric step alone: the linear coefficients are unknowns, not steps.
-    gain = 0.0
-    for p in range(4 + 2 * n):
-        if total[p, p] > 0.0:
-            inner = theta[p]
-            for q in range(p + 1, 4 + 2 * n):
-                inner += total[p, q] / total[p, p] * theta[q]
-            gain += total[p, p] * inner * inner
-    return gain
+    # That of the geometry alone: the linear coefficients are unknowns, not steps.
+    return squared_step(total, theta[:4 + 2 * n])
 
 
 @jit
@@ -664,7 +680,7 @@ def most_information(information):
 
 
 @jit
-def _reweigh(scores, information, weights):
+def reweigh(scores, information, weights):
     """Down-weigh sectors that contradict the common solution: spots, shadows, what a stop leaves of a ring.
 
     The same for those that tell much more than the others: a few bright spots, never exactly on their ring, must not decide.
@@ -723,11 +739,8 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
     """
     n, size, n_sectors = radii.shape[0], total.shape[0], angles.shape[0]
     theta, stats, strengths, shifts = np.zeros(size), np.zeros(8), np.empty((n, n_sectors)), np.zeros((n, n_sectors))
-    harmonics, information = np.ones((5, n_sectors)), np.zeros(scores.shape)
+    harmonics, information = harmonics_of(angles), np.zeros(scores.shape)
     spreads, roughness, expected = np.ones(scores.shape), np.ones(scores.shape), np.zeros(variances.shape)
-    for j in range(n_sectors):
-        harmonics[0, j], harmonics[1, j] = np.cos(angles[j]), np.sin(angles[j])
-        harmonics[2, j], harmonics[3, j] = np.cos(2 * angles[j]), np.sin(2 * angles[j])
     cells = np.empty(3 * n_sectors * table.shape[1])
     gather_cells(table, first, lo, step, ring_first, degrees, cells)
     along = np.zeros(lo.shape[0], np.bool_)
@@ -778,7 +791,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         if EVEN_TURNS <= turn < FREE_TURNS:
             _free_mean(ring_first, signal, variances)
         if 1 < turn < HOLD_TURNS:
-            _reweigh(scores, information, weights)
+            reweigh(scores, information, weights)
             if spots:
                 _calm(roughness, information, spreads)
                 _allow_for_spots(ring_first, radii, widths, signal, variances, information, trust, shifts)

@@ -1,0 +1,76 @@
+"""The centre of a pattern of which only the profile's sameness all round is taken for granted: fringes, rings of any shape."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ._profile import unrolled
+
+_SECTORS = 64
+_BLOCK = 12.0       # widths of the narrowest ring in a block,
+_FINENESS = 3.5     # bins in a width,
+_FINEST = 0.7       # which are so wide at least [pixel],
+_MOST = 700         # and so many at most
+_INNER = 0.25, 4.0  # where it begins: in radii of the innermost ring, and [pixel] at least
+_STEP = 0.5         # widths by which it moves in one step at most
+_SLOPE = 15         # bins of a profile whose mean slope says nothing of the centre
+
+
+class Freeform(NamedTuple):
+    """Centre and strain with their covariance (x, y, e1, e2), not scaled; scores of the sectors; the last step, squared."""
+
+    center: np.ndarray
+    strain: np.ndarray
+    covariance: np.ndarray
+    scores: np.ndarray
+    gain: float
+
+
+def unexplained(radial, rings):
+    """What is told of a shift by that of a radial profile which its rings leave, in what is told by the rings.
+
+    `radial` has `mean` and `error`, rows of `rings` begin with radius, width and height.
+    """
+    from .kernels import profile
+
+    radii, widths, heights = np.ascontiguousarray(rings.T[:3])
+    rest = radial.mean.copy()
+    profile.subtract_rings(rest, radii, widths, heights, -1)
+    begin = int(_INNER[0] * radii.min())
+    known = np.where(radial.error < np.inf, 1 / radial.error ** 2, 0.0)[begin:]
+    weight, some = np.minimum(np.minimum(known[:-2], known[1:-1]), known[2:]), np.ones(_SLOPE)
+
+    def told(values):
+        slope = 0.5 * (values[begin + 2:] - values[begin:-2])
+        usual = np.convolve(weight * slope, some, "same") / np.maximum(np.convolve(weight, some, "same"), 1e-300)
+        return weight @ (slope - usual) ** 2
+
+    # By chance alone each bin tells a half.
+    return (told(rest) - 0.5 * np.count_nonzero(weight)) / told(radial.mean - rest)
+
+
+def fit_freeform(frame, state, noise, ellipse):
+    """The `Freeform` next to a state of rings, in an image with this noise; None where it is too small."""
+    from .kernels import freeform, polar
+
+    height, width = frame.image.shape
+    far = max(math.dist(state.center, (x, y)) for x in (0, width) for y in (0, height))
+    lo, finest = max(_INNER[0] * state.radii.min(), _INNER[1]), state.widths.min()
+    step = max(finest / _FINENESS, _FINEST)
+    n, bins = min((min(far, 1.2 * max(height, width)) - lo) / step, _MOST), round(_BLOCK * max(finest / step, 1.0))
+    blocks = int(n / bins)
+    if not blocks:
+        return None
+    table = unrolled(frame.image, frame.bad, frame.shade, frame.size, state.center, state.strain, np.array([0, blocks * bins]),
+                     np.array([lo]), np.array([step]), _SECTORS)
+    s11, s12, s22 = polar.stretch(*state.strain)
+    weights, scores = np.empty((2, blocks, _SECTORS))
+    geometry, covariance = np.zeros(4), np.zeros((4, 4))
+    angles, profile = polar.sector_angles(_SECTORS, s11, s12), np.empty(blocks * bins)
+    gain = freeform.fit_freeform(table, angles, lo, step, ellipse, _STEP * finest, noise.copy(), geometry, profile, weights,
+                                 scores, covariance)
+    unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
+    covariance[:2] = unstretch @ covariance[:2]
+    covariance[:, :2] = covariance[:, :2] @ unstretch.T
+    return Freeform(state.center + unstretch @ geometry[:2], state.strain + geometry[2:], covariance, scores, gain)

@@ -1,0 +1,225 @@
+"""Fit of centre and strain to an unrolled pattern whose radial profile may be anything that is common to all sectors.
+
+The radius is cut into blocks. In block g and sector j the signal is  (1 + a) P(r) + b + c x,  with one profile P for all
+sectors and free a, b and c; by how much P must be moved there tells of the centre. What of that is common to all sectors of a
+block is P's own. Nothing needs to be known of the rings, so that fringes and rings of any shape are fitted; faint patterns
+are not: where P is not told from its noise, the noise would pass for rings.
+"""
+
+import numpy as np
+
+from edfast.kernels._jit import jit
+from edfast.kernels.rings import (
+    back_substitute,
+    back_substitute_each,
+    eliminate,
+    eliminate_each,
+    harmonics_of,
+    invert,
+    noise_line,
+    reweigh,
+    squared_step,
+    weigh_cells,
+    weighted_products,
+)
+
+MAX_TURNS = 30
+NEAR = 1.0              # squared step, in standard errors, below which the weights are measured,
+WEIGHINGS = 4           # and how often, with the noise
+ENOUGH = 1e-3           # squared step, in standard errors, that is the last
+LEAST = 8               # bins of a block that a sector must show
+APART = 15.0, 60.0      # chi2 of a block's own centre from where on it loses weight, and from where on it has none
+
+
+@jit
+def between(profile, at):
+    """(value, slope per bin) of a profile at a place [bins]: cubic between the values, through them."""
+    n = profile.shape[0]
+    k = min(max(np.int64(np.floor(at)), 0), n - 2)
+    t = min(max(at - k, 0.0), 1.0)
+    before, here, there, after = profile[max(k - 1, 0)], profile[k], profile[k + 1], profile[min(k + 2, n - 1)]
+    c1 = 0.5 * (there - before)
+    c2 = before - 2.5 * here + 2 * there - 0.5 * after
+    c3 = 0.5 * (after - before) + 1.5 * (here - there)
+    return here + t * (c1 + t * (c2 + t * c3)), c1 + t * (2 * c2 + 3 * t * c3)
+
+
+@jit
+def mean_profile(table, profile):
+    """Means of the bins over all sectors; empty bins continue the one before."""
+    for i in range(profile.shape[0]):
+        number = total = 0.0
+        for j in range(table.shape[0]):
+            if table[j, i, 1] == table[j, i, 1]:
+                number += table[j, i, 0]
+                total += table[j, i, 1]
+        profile[i] = total / number if number > 0.0 else profile[max(i - 1, 0)]
+
+
+@jit
+def block_columns(table, lo, step, geometry, harmonics, begin, profile, deviations, number, places, f):
+    """Columns of the equations of one block, from the bin `begin` on: f[column, bin, sector].
+
+    They are the profile, 1, x, what a shift of the pattern changes, the data, and what is expected of them. `number` gets the
+    pixels of the cells, 0 of those that are no use, and `places` where in the profile they lie [bins]; how many cells of each
+    sector are of use is returned. `deviations` (3, sectors) are a, b and c.
+    """
+    n, bins = profile.shape[0], number.shape[0]
+    middle, half = begin + 0.5 * (bins - 1), 0.5 * bins
+    used = np.zeros(table.shape[0], np.int64)
+    for j in range(table.shape[0]):
+        h, (a, b, c) = harmonics[:, j], deviations[:, j]
+        away, stretched = geometry[0] * h[0] + geometry[1] * h[1], 1 + geometry[2] * h[2] + geometry[3] * h[3]
+        for row in range(bins):
+            i = begin + row
+            pixels, total, at = table[j, i, 0], table[j, i, 1], np.float64(i)
+            if pixels > 0.0 and total == total:
+                radius = lo + step * (i + 0.5 + table[j, i, 2] / pixels)
+                at = ((radius - away) / stretched - lo) / step - 0.5
+            else:
+                pixels = 0.0
+            if not -0.5 <= at <= n - 0.5:
+                pixels = 0.0
+            value, slope = between(profile, at)
+            x = (at - middle) / half
+            used[j] += pixels > 0.0
+            number[row, j], places[row, j] = pixels, at
+            f[0, row, j], f[1, row, j], f[2, row, j], f[3, row, j] = value, 1.0, x, -(1 + a) * slope / step
+            f[4, row, j], f[5, row, j] = total / pixels if pixels > 0.0 else 0.0, (1 + a) * value + b + c * x
+    return used
+
+
+@jit
+def add_rest(weights, off, places, rest):
+    """Add to `rest` (2, bins) what the profile misses: weighted residuals and weights, shared between the nearest bins."""
+    bins = rest.shape[1]
+    for i in range(places.shape[0]):
+        for j in range(places.shape[1]):
+            k = min(max(np.int64(np.floor(places[i, j])), 0), bins - 2)
+            part, weight = min(max(places[i, j] - k, 0.0), 1.0), weights[i, j]
+            rest[0, k] += (1 - part) * weight * off[i, j]
+            rest[0, k + 1] += part * weight * off[i, j]
+            rest[1, k] += (1 - part) * weight
+            rest[1, k + 1] += part * weight
+
+
+@jit
+def leave_out(scores, information, harmonics, weights):
+    """Take weight from blocks whose own centre is not that of the others: the rim of a stop is about its own."""
+    scale = max(np.median(scores * scores) / 0.455, 1.0)
+    for g in range(scores.shape[0]):
+        x = y = xx = xy = yy = 0.0
+        for j in range(scores.shape[1]):
+            c, s, w = harmonics[0, j], harmonics[1, j], weights[g, j]
+            slope, curve = w * scores[g, j] * np.sqrt(information[g, j]), w * information[g, j]
+            x += slope * c
+            y += slope * s
+            xx += curve * c * c
+            xy += curve * c * s
+            yy += curve * s * s
+        determinant = xx * yy - xy * xy
+        if determinant > 1e-6 * xx * yy:
+            square = (yy * x * x - 2 * xy * x * y + xx * y * y) / determinant / scale
+            weights[g] *= 1.0 if square < APART[0] else APART[0] / square if square < APART[1] else 0.0
+
+
+@jit
+def add_block(g, middle, harmonics, information, gradient, weights, total):
+    """Add what the sectors of block g say of their shifts to the equations of centre, strain, and the blocks' own shifts."""
+    size, f = total.shape[0], np.empty(4)
+    for j in range(weights.shape[0]):
+        f[0], f[1], f[2], f[3] = harmonics[0, j], harmonics[1, j], middle * harmonics[2, j], middle * harmonics[3, j]
+        weight, slope = weights[j] * information[j], weights[j] * gradient[j]
+        for p in range(4):
+            for q in range(p, 4):
+                total[p, q] += weight * f[p] * f[q]
+            total[p, 4 + g] += weight * f[p]
+            total[p, size] += slope * f[p]
+        total[4 + g, 4 + g] += weight
+        total[4 + g, size] += slope
+
+
+@jit
+def improve_profile(table, lo, step, geometry, harmonics, deviations, noise, profile, number, places, f, spare):
+    """Add to the profile what is missed by it in the mean over all sectors; the last arguments are working space."""
+    rest, stats = np.zeros((2, profile.shape[0])), np.zeros(8)
+    for g in range(deviations.shape[0]):
+        block_columns(table, lo, step, geometry, harmonics, g * number.shape[0], profile, deviations[g], number, places, f)
+        weigh_cells(number, f[4], f[5], noise, spare[0], f[6], stats, spare[1:3])
+        f[5] = f[4] - f[5]
+        add_rest(f[6], f[5], places, rest)
+    for i in range(profile.shape[0]):
+        profile[i] += rest[0, i] / rest[1, i] if rest[1, i] > 0.0 else 0.0
+
+
+@jit
+def score_sectors(information, gradient, harmonics, middles, theta, scores):
+    """How far each sector by itself would have its blocks from where they are put by theta, in standard deviations."""
+    for g in range(scores.shape[0]):
+        for j in range(scores.shape[1]):
+            h = harmonics[:, j]
+            shift = theta[4 + g] + theta[0] * h[0] + theta[1] * h[1] + middles[g] * (theta[2] * h[2] + theta[3] * h[3])
+            tells = information[g, j]
+            scores[g, j] = (gradient[g, j] - tells * shift) / np.sqrt(tells) if tells > 0.0 else 0.0
+
+
+@jit
+def fit_freeform(table, angles, lo, step, ellipse, widest, noise, geometry, profile, weights, scores, covariance):
+    """Centre and strain, `geometry` (4,), of the pattern in bins of `step` from the radius `lo` on, in blocks of equal length.
+
+    In one step the pattern moves by `widest` at most. `noise` is a start value, as for `fit_rings`; `profile` (bins,),
+    `weights` and `scores` (blocks, sectors) and `covariance` (4, 4) are results. Returns the squared last step in standard
+    errors.
+    """
+    (blocks, n_sectors), n, harmonics = scores.shape, profile.shape[0], harmonics_of(angles)
+    size, bins, far = 4 + blocks, n // blocks, lo + step * n
+    middles = lo + step * bins * (np.arange(blocks) + 0.5)
+    total, theta, stats = np.empty((size, size + 2)), np.zeros(size), np.empty(8)
+    deviations, (information, gradient) = np.zeros((blocks, 3, n_sectors)), np.zeros((2, blocks, n_sectors))
+    f, (number, places) = np.empty((8, bins, n_sectors)), np.empty((2, bins, n_sectors))
+    full, x, spare = np.zeros((4, 6, n_sectors)), np.zeros((4, n_sectors)), np.ones((5, n_sectors))
+    begin, end = np.zeros(5, np.int64), np.full(5, bins)
+    gain, weighings = np.inf, 0
+    weights[:] = 1.0
+    mean_profile(table, profile)
+    for turn in range(MAX_TURNS):
+        # The profile and the rest by turns: both at once go to and fro.
+        improve_profile(table, lo, step, geometry, harmonics, deviations, noise, profile, number, places, f, spare)
+        total[:] = 0.0
+        stats[:] = 0.0
+        for g in range(blocks):
+            used = block_columns(table, lo, step, geometry, harmonics, g * bins, profile, deviations[g], number, places, f)
+            weigh_cells(number, f[4], f[5], noise, spare[0], f[6], stats, spare[1:3])
+            f[4] -= f[0]
+            weighted_products(f, f[6], 4, begin, end, f[7], full)
+            eliminate_each(full, 3, spare[3], spare[4])
+            back_substitute_each(full, 3, x)
+            for j in range(n_sectors):
+                seen = used[j] >= LEAST
+                information[g, j], gradient[g, j] = (max(full[3, 3, j], 0.0), full[3, 4, j]) if seen else (0.0, 0.0)
+            add_block(g, middles[g], harmonics, information[g], gradient[g], weights[g], total)
+            share = weights[g] * information[g]
+            for p in range(3 if share.sum() > 0.0 else 0):
+                deviations[g, p] = np.where(used >= LEAST, x[p] - (share * x[p]).sum() / share.sum(), 0.0)
+        if turn > 0 and weighings < WEIGHINGS:
+            free = max(stats[5] - 3 * (information > 0.0).sum() - n - 4, 0.2 * stats[5], 1.0)
+            stats[3:5] *= stats[5] / free
+            noise_line(stats, noise)
+        if not ellipse:
+            total[2:4] = 0.0
+            total[:, 2:4] = 0.0
+        eliminate(total, size)
+        back_substitute(total, size, theta)
+        gain = squared_step(total, theta[:4])
+        score_sectors(information, gradient, harmonics, middles, theta, scores)
+        if turn > 0:
+            move = np.hypot(theta[0], theta[1]) + far * np.hypot(theta[2], theta[3])
+            geometry += min(1.0, widest / move if move > 0.0 else 1.0) * theta[:4]
+            if gain < NEAR and weighings < WEIGHINGS:
+                weighings += 1
+                reweigh(scores, information, weights)
+                leave_out(scores, information, harmonics, weights)
+        if weighings == WEIGHINGS and gain < ENOUGH:
+            break
+    invert(total, covariance)
+    return gain
