@@ -17,6 +17,7 @@ _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of
 _PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first,
 _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the second one, this share
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
+_SOLID, _LEAST, _MOST = 0.6, 9, 0.25    # share of its box that a saturated disc fills; its size: blocks, share of the image
 MIDDLE = 512        # longest side of the image on which rings are looked for and roughly fitted [blocks]
 COARSE = 160        # longest side of the small image that is searched [blocks]
 _ORDINARY = 0.01, 0.99  # shares of the blocks between which the usual ones lie
@@ -140,6 +141,7 @@ class Search:
             return
         coarse.hide_spikes(means, self.usable, *(coarse.quantile(means, self.usable, share) for share in _ORDINARY))
         self._bins = np.empty((int(np.hypot(*means.shape)) + 2, 2))
+        self._glare = self._saturated()
         around = _smooth(means, self.usable, 4)
         middle = coarse.quantile(around, self.usable, 0.5)
         self._noise = coarse.quantile(np.abs(means - around), self.usable, 0.5) / 0.6745
@@ -149,6 +151,17 @@ class Search:
             self._typical = max(middle - self.dark, 1e-3 * self._noise)
             self._reach = min(max(math.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0), 3)
             self.dark = coarse.quantile(_smooth(means, self.usable, min(self._reach, 2)), self.usable, 0.01)
+
+    def _saturated(self):
+        """What a direct beam saturates, and a block around it: uint8. The crest of a ring that is saturated is left alone."""
+        flags = self.means == self.means.max()
+        y, x = np.nonzero(flags)
+        solid = len(x) > _SOLID * (np.ptp(y) + 1) * (np.ptp(x) + 1)
+        if not solid or not _LEAST <= len(x) <= _MOST * flags.size:
+            return np.zeros(flags.shape, np.uint8)
+        glare = grown(flags.astype(np.uint8), 1)
+        self.usable[glare > 0] = 0
+        return glare
 
     def shadows(self):
         """Dark regions beside bright ones, taken for a beam stop as long as no centre is known: uint8."""
@@ -168,7 +181,7 @@ class Search:
         coarse.distances(x, y, e1, e2, len(profile) - 1, away)
         coarse.radial_quantile(self.means, self.usable, away, 0.65, 8, profile)
         if np.isfinite(profile).sum() < 8:
-            return np.zeros(self.means.shape, np.uint8)
+            return self._glare
         # About the centre, where a stop hides every direction, the first radius that is bright all round tells what to expect.
         profile -= self.dark
         inner = coarse.expected_light(profile, 5 * self._noise / (2 * self._reach + 1), expected)
@@ -184,7 +197,7 @@ class Search:
         if found.any() and inner:
             expected[:inner] = expected[inner:inner + 3].min()
             found = shadow()
-        return found
+        return found | self._glare
 
     @cached_property
     def _levels(self):
