@@ -50,9 +50,9 @@ def unexplained(radial, rings):
     return (told(rest) - 0.5 * np.count_nonzero(weight)) / told(radial.mean - rest)
 
 
-def fit_freeform(frame, state, noise, ellipse):
-    """The `Freeform` next to a state of rings, in an image with this noise; None where it is too small."""
-    from .kernels import freeform, polar
+def fit_freeform(frame, state, ellipse, enough=1e-3):
+    """The `Freeform` next to a state of rings, None where there is no room; `enough` is the squared step that is the last."""
+    from .kernels import freeform, polar, rings
 
     height, width = frame.image.shape
     far = max(math.dist(state.center, (x, y)) for x in (0, width) for y in (0, height))
@@ -62,13 +62,17 @@ def fit_freeform(frame, state, noise, ellipse):
     blocks = int(n / bins)
     if not blocks:
         return None
-    table = unrolled(frame.image, frame.bad, frame.shade, frame.size, state.center, state.strain, np.array([0, blocks * bins]),
-                     np.array([lo]), np.array([step]), _SECTORS)
+    annulus = np.array([0, blocks * bins]), np.array([lo]), np.array([step])
+    table = unrolled(frame.image, frame.bad, frame.shade, frame.size, state.center, state.strain, *annulus, _SECTORS)
+    if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
+        return None
+    noise = np.zeros(4)
+    rings.start_values(table, *annulus, np.zeros(2, np.int64), np.empty(0), np.zeros((1, 1, _SECTORS)), noise, np.ones(1))
     s11, s12, s22 = polar.stretch(*state.strain)
     weights, scores = np.empty((2, blocks, _SECTORS))
     geometry, covariance = np.zeros(4), np.zeros((4, 4))
     angles, profile = polar.sector_angles(_SECTORS, s11, s12), np.empty(blocks * bins)
-    gain = freeform.fit_freeform(table, angles, lo, step, ellipse, _STEP * finest, noise.copy(), geometry, profile, weights,
+    gain = freeform.fit_freeform(table, angles, lo, step, ellipse, _STEP * finest, enough, noise, geometry, profile, weights,
                                  scores, covariance)
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
     covariance[:2] = unstretch @ covariance[:2]

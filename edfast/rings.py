@@ -70,6 +70,7 @@ _NOTHING = 1e-3     # share of it from where on a ring can disturb another one t
 _AGREEING = 4.0     # standard errors by which bumps that join the rings may move the centre at most,
 _MUCH = 5.0         # if less than so many times as much is told with them,
 _WORTH = 1.1        # times as much as before must be told by another fit to be better,
+_USUAL = 16.0, 2.0  # radius and width of a ring, where nothing is known of them yet
 _MISSED = 0.5       # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted:
 _MORE, _FAIR = 0.8, 2.5     # that must leave this share of the errors at most, and have no higher chi2
 _UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, or a ring less; share of it that a shade may leave
@@ -737,6 +738,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
     agreed, reason = False, "nothing in the image is symmetric about a centre"
     for attempt, places, uneven in (
             (_try, _noted(itertools.islice(starts, _TRIALS), tried), False),
+            (_try, _centred(levels, itertools.islice(_first(tried), 1), ellipse), False),
             (_try, (levels.search.stretched(*place) for place in _first(tried)), True),
             (_try_every, _first(tried), False),
             (_try_highest, _first(tried), False)):
@@ -763,6 +765,17 @@ def _noted(starts, tried):
 def _first(tried):
     """The first of the starts that were tried, once they have been."""
     yield from tried[:_SECOND]
+
+
+def _centred(levels, places, ellipse):
+    """The places, with strain, that a profile of any shape shows next to some: for rings so narrow that they must be right."""
+    from ._freeform import fit_freeform
+
+    for place in places:
+        frame, start = levels.look(place)
+        free = fit_freeform(frame, _State(start.center, start.strain, [_USUAL[0]], [_USUAL[1]]), ellipse, enough=1e-2)
+        if free is not None and free.gain < 1:
+            yield *((free.center + 0.5) / levels.size - 0.5).tolist(), *free.strain.tolist()
 
 
 class _Found(NamedTuple):
@@ -1143,8 +1156,10 @@ def _doubt(solution, demand=1):
     chi2 = solution.chi2
     if total < _PLAIN and chi2 > _ALL_ROUND and solution.roughness > _ROUGH:
         return "what looks like one consists of spots; a single crystal?"
-    if even[best] < (_EVEN if chi2 <= _CALM and total > _PLAIN else _WHOLE):
-        return f"what looks like one fills {100 * even[best]:.0f} % of the azimuth only; spots of a single crystal?"
+    # One clear ring that is whole is enough, however uneven the others.
+    whole = even[sure >= min(sure[best], _PLAIN)].max()
+    if whole < (_EVEN if chi2 <= _CALM and total > _PLAIN else _WHOLE):
+        return f"what looks like one fills {100 * whole:.0f} % of the azimuth only; spots of a single crystal?"
     weights, there = _seen(solution, solution.agreement)
     used = (weights > 0.3).sum()
     if used < _AGREED * there.sum():
@@ -1212,7 +1227,7 @@ def _freed(frame, solution, ellipse):
     """
     from ._freeform import fit_freeform
 
-    free = fit_freeform(frame, solution.state, solution.noise, ellipse)
+    free = fit_freeform(frame, solution.state, ellipse)
     if free is None or not free.gain < _SETTLED:
         return None
     chi2 = _mean_square(free.scores)

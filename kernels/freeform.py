@@ -26,7 +26,7 @@ from edfast.kernels.rings import (
 MAX_TURNS = 30
 NEAR = 1.0              # squared step, in standard errors, below which the weights are measured,
 WEIGHINGS = 4           # and how often, with the noise
-ENOUGH = 1e-3           # squared step, in standard errors, that is the last
+HOPELESS = 12           # turns after which what has never come near will not
 LEAST = 8               # bins of a block that a sector must show
 APART = 15.0, 60.0      # chi2 of a block's own centre from where on it loses weight, and from where on it has none
 
@@ -45,48 +45,56 @@ def between(profile, at):
 
 
 @jit
-def mean_profile(table, profile):
+def gather_cells(table, lo, step, cells):
+    """Number of pixels, mean and radius of the cells, (3, bins, sectors), one bin after the other; unusable ones have none."""
+    for i in range(table.shape[1]):
+        for j in range(table.shape[0]):
+            pixels, total, place = table[j, i, 0], table[j, i, 1], 0.0
+            if pixels > 0.0 and total == total:
+                cells[0, i, j], cells[1, i, j], place = pixels, total / pixels, table[j, i, 2] / pixels
+            else:
+                cells[0, i, j] = cells[1, i, j] = 0.0
+            cells[2, i, j] = lo + step * (i + 0.5 + place)
+
+
+@jit
+def mean_profile(cells, profile):
     """Means of the bins over all sectors; empty bins continue the one before."""
     for i in range(profile.shape[0]):
         number = total = 0.0
-        for j in range(table.shape[0]):
-            if table[j, i, 1] == table[j, i, 1]:
-                number += table[j, i, 0]
-                total += table[j, i, 1]
+        for j in range(cells.shape[2]):
+            number += cells[0, i, j]
+            total += cells[0, i, j] * cells[1, i, j]
         profile[i] = total / number if number > 0.0 else profile[max(i - 1, 0)]
 
 
 @jit
-def block_columns(table, lo, step, geometry, harmonics, begin, profile, deviations, number, places, f):
+def block_columns(cells, lo, step, geometry, harmonics, begin, profile, deviations, number, places, f):
     """Columns of the equations of one block, from the bin `begin` on: f[column, bin, sector].
 
     They are the profile, 1, x, what a shift of the pattern changes, the data, and what is expected of them. `number` gets the
-    pixels of the cells, 0 of those that are no use, and `places` where in the profile they lie [bins]; how many cells of each
-    sector are of use is returned. `deviations` (3, sectors) are a, b and c.
+    pixels of the cells, 0 of those that lie beyond the profile, and `places` where in it they lie [bins]. `deviations`
+    (3, sectors) are a, b and c.
     """
-    n, bins = profile.shape[0], number.shape[0]
-    middle, half = begin + 0.5 * (bins - 1), 0.5 * bins
-    used = np.zeros(table.shape[0], np.int64)
-    for j in range(table.shape[0]):
-        h, (a, b, c) = harmonics[:, j], deviations[:, j]
-        away, stretched = geometry[0] * h[0] + geometry[1] * h[1], 1 + geometry[2] * h[2] + geometry[3] * h[3]
-        for row in range(bins):
-            i = begin + row
-            pixels, total, at = table[j, i, 0], table[j, i, 1], np.float64(i)
-            if pixels > 0.0 and total == total:
-                radius = lo + step * (i + 0.5 + table[j, i, 2] / pixels)
-                at = ((radius - away) / stretched - lo) / step - 0.5
-            else:
-                pixels = 0.0
-            if not -0.5 <= at <= n - 0.5:
-                pixels = 0.0
-            value, slope = between(profile, at)
-            x = (at - middle) / half
-            used[j] += pixels > 0.0
-            number[row, j], places[row, j] = pixels, at
-            f[0, row, j], f[1, row, j], f[2, row, j], f[3, row, j] = value, 1.0, x, -(1 + a) * slope / step
-            f[4, row, j], f[5, row, j] = total / pixels if pixels > 0.0 else 0.0, (1 + a) * value + b + c * x
-    return used
+    n, (bins, lanes) = profile.shape[0], number.shape
+    middle, scale, turned = begin + 0.5 * (bins - 1), 2.0 / bins, -1 / step
+    away, inverse = np.empty(lanes), np.empty(lanes)
+    for j in range(lanes):
+        h = harmonics[:, j]
+        away[j] = geometry[0] * h[0] + geometry[1] * h[1]
+        inverse[j] = 1 / (1 + geometry[2] * h[2] + geometry[3] * h[3])
+    for i in range(bins):
+        for j in range(lanes):
+            places[i, j] = ((cells[2, begin + i, j] - away[j]) * inverse[j] - lo) / step - 0.5
+        for j in range(lanes):
+            at = places[i, j]
+            number[i, j] = cells[0, begin + i, j] if -0.5 <= at <= n - 0.5 else 0.0
+            f[0, i, j], f[3, i, j] = between(profile, at)
+        for j in range(lanes):
+            f[1, i, j], f[2, i, j], f[4, i, j] = 1.0, (places[i, j] - middle) * scale, cells[1, begin + i, j]
+        for j in range(lanes):
+            f[3, i, j] *= turned * (1 + deviations[0, j])
+            f[5, i, j] = (1 + deviations[0, j]) * f[0, i, j] + deviations[1, j] + deviations[2, j] * f[2, i, j]
 
 
 @jit
@@ -140,11 +148,11 @@ def add_block(g, middle, harmonics, information, gradient, weights, total):
 
 
 @jit
-def improve_profile(table, lo, step, geometry, harmonics, deviations, noise, profile, number, places, f, spare):
+def improve_profile(cells, lo, step, geometry, harmonics, deviations, noise, profile, number, places, f, spare):
     """Add to the profile what is missed by it in the mean over all sectors; the last arguments are working space."""
     rest, stats = np.zeros((2, profile.shape[0])), np.zeros(8)
     for g in range(deviations.shape[0]):
-        block_columns(table, lo, step, geometry, harmonics, g * number.shape[0], profile, deviations[g], number, places, f)
+        block_columns(cells, lo, step, geometry, harmonics, g * number.shape[0], profile, deviations[g], number, places, f)
         weigh_cells(number, f[4], f[5], noise, spare[0], f[6], stats, spare[1:3])
         f[5] = f[4] - f[5]
         add_rest(f[6], f[5], places, rest)
@@ -164,12 +172,12 @@ def score_sectors(information, gradient, harmonics, middles, theta, scores):
 
 
 @jit
-def fit_freeform(table, angles, lo, step, ellipse, widest, noise, geometry, profile, weights, scores, covariance):
+def fit_freeform(table, angles, lo, step, ellipse, widest, enough, noise, geometry, profile, weights, scores, covariance):
     """Centre and strain, `geometry` (4,), of the pattern in bins of `step` from the radius `lo` on, in blocks of equal length.
 
-    In one step the pattern moves by `widest` at most. `noise` is a start value, as for `fit_rings`; `profile` (bins,),
-    `weights` and `scores` (blocks, sectors) and `covariance` (4, 4) are results. Returns the squared last step in standard
-    errors.
+    In one step the pattern moves by `widest` at most; a squared step below `enough`, in standard errors, is the last. `noise`
+    is a start value, as for `fit_rings`; `profile` (bins,), `weights` and `scores` (blocks, sectors) and `covariance` (4, 4)
+    are results. Returns the squared last step.
     """
     (blocks, n_sectors), n, harmonics = scores.shape, profile.shape[0], harmonics_of(angles)
     size, bins, far = 4 + blocks, n // blocks, lo + step * n
@@ -178,23 +186,26 @@ def fit_freeform(table, angles, lo, step, ellipse, widest, noise, geometry, prof
     deviations, (information, gradient) = np.zeros((blocks, 3, n_sectors)), np.zeros((2, blocks, n_sectors))
     f, (number, places) = np.empty((8, bins, n_sectors)), np.empty((2, bins, n_sectors))
     full, x, spare = np.zeros((4, 6, n_sectors)), np.zeros((4, n_sectors)), np.ones((5, n_sectors))
-    begin, end = np.zeros(5, np.int64), np.full(5, bins)
+    begin, end, used = np.zeros(5, np.int64), np.full(5, bins), np.empty(n_sectors, np.int64)
     gain, weighings = np.inf, 0
     weights[:] = 1.0
-    mean_profile(table, profile)
+    cells = np.empty((3, n, n_sectors))
+    gather_cells(table, lo, step, cells)
+    mean_profile(cells, profile)
     for turn in range(MAX_TURNS):
         # The profile and the rest by turns: both at once go to and fro.
-        improve_profile(table, lo, step, geometry, harmonics, deviations, noise, profile, number, places, f, spare)
+        improve_profile(cells, lo, step, geometry, harmonics, deviations, noise, profile, number, places, f, spare)
         total[:] = 0.0
         stats[:] = 0.0
         for g in range(blocks):
-            used = block_columns(table, lo, step, geometry, harmonics, g * bins, profile, deviations[g], number, places, f)
+            block_columns(cells, lo, step, geometry, harmonics, g * bins, profile, deviations[g], number, places, f)
             weigh_cells(number, f[4], f[5], noise, spare[0], f[6], stats, spare[1:3])
             f[4] -= f[0]
             weighted_products(f, f[6], 4, begin, end, f[7], full)
             eliminate_each(full, 3, spare[3], spare[4])
             back_substitute_each(full, 3, x)
             for j in range(n_sectors):
+                used[j] = (number[:, j] > 0.0).sum()
                 seen = used[j] >= LEAST
                 information[g, j], gradient[g, j] = (max(full[3, 3, j], 0.0), full[3, 4, j]) if seen else (0.0, 0.0)
             add_block(g, middles[g], harmonics, information[g], gradient[g], weights[g], total)
@@ -219,7 +230,7 @@ def fit_freeform(table, angles, lo, step, ellipse, widest, noise, geometry, prof
                 weighings += 1
                 reweigh(scores, information, weights)
                 leave_out(scores, information, harmonics, weights)
-        if weighings == WEIGHINGS and gain < ENOUGH:
+        if (weighings == WEIGHINGS and gain < enough) or (weighings == 0 and turn == HOPELESS):
             break
     invert(total, covariance)
     return gain
