@@ -20,7 +20,7 @@ _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark
 _SOLID, _LEAST, _MOST = 0.6, 9, 0.25    # share of its box that a saturated disc fills; its size: blocks, share of the image
 MIDDLE = 512        # longest side of the image on which rings are looked for and roughly fitted [blocks]
 COARSE = 160        # longest side of the small image that is searched [blocks]
-_ORDINARY = 0.01, 0.99  # shares of the blocks between which the usual ones lie
+_ORDINARY = 0.01, 0.9  # shares of the blocks between which the usual ones lie
 _QUICK = 128        # the same for a quick look
 _thread = threading.local()
 
@@ -88,6 +88,11 @@ def blocks(image, bad, longest):
     return factor, *(made or block_means(image, bad, factor))
 
 
+def hide_spikes(means, share):
+    """Set the share of those blocks to 0 that hold zingers or hot pixels, far brighter than all around."""
+    coarse.hide_spikes(means, share, *(coarse.quantile(means, share, part) for part in _ORDINARY))
+
+
 def without_dead_pixels(image, bad):
     """The mask `bad` with what it need not name: rows and columns that hold one value throughout, and marked pixels.
 
@@ -139,7 +144,6 @@ class Search:
         self.empty = not good.size or good.min() == good.max()
         if self.empty:
             return
-        coarse.hide_spikes(means, self.usable, *(coarse.quantile(means, self.usable, share) for share in _ORDINARY))
         self._bins = np.empty((int(np.hypot(*means.shape)) + 2, 2))
         self._glare = self._saturated()
         around = _smooth(means, self.usable, 4)

@@ -927,10 +927,11 @@ class _Levels(NamedTuple):
 
 
 def _levels(image, bad):
-    from ._ringsearch import COARSE, MIDDLE, Search, blocks, without_dead_pixels
+    from ._ringsearch import COARSE, MIDDLE, Search, blocks, hide_spikes, without_dead_pixels
 
     bad = without_dead_pixels(image, bad)
     factor, middle, share = blocks(image, bad, MIDDLE)
+    hide_spikes(middle, share)
     hidden = kernel_mask(share < 0.7)
     size, means, share = blocks(middle, hidden, COARSE)
     return _Levels(image, bad, factor, middle, hidden, size, Search(means, share))

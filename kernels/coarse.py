@@ -9,7 +9,6 @@ from edfast.kernels.polar import distance_form
 LAST = 0.7      # last step of a climb [blocks]: the score is rough at smaller ones
 LEAST_STEP = 0.2    # the same of a climb with the strain
 STRAINS = 0.015, 0.03, 0.045, 0.06    # that are tried before it
-UNUSUAL = 4.0   # times as far above the low values as the high ones is where it is worth looking for spikes
 SPIKE = 30.0    # times as far as anything REACH blocks away is a spike: it brightens what 17 x 17 blocks are compared with
 REACH = 3
 SAMPLE = 4096   # values that tell a median or a quantile well enough
@@ -398,26 +397,34 @@ def quantile(values, weights, share):
 
 
 @jit
+def highest_around(means, usable, x, y):
+    """The highest usable value REACH blocks away from (x, y), in rows or columns."""
+    height, width = means.shape
+    highest = -np.inf
+    for q in range(max(y - REACH, 0), min(y + REACH + 1, height)):
+        step = 1 if abs(q - y) == REACH else 2 * REACH
+        for p in range(x - REACH, x + REACH + 1, step):
+            if 0 <= p < width and usable[q, p] > 0.0:
+                highest = max(highest, means[q, p])
+    return highest
+
+
+@jit
 def hide_spikes(means, usable, low, high):
     """Take bright blocks that nothing around is as bright as for not usable: zingers, clusters of hot pixels, the direct beam.
 
     Each would darken the surroundings of many others. A ring goes on to either side. Usual values lie from `low` to `high`.
     """
-    height, width = means.shape
-    found = high > low
+    limit, found = low + SPIKE * (high - low), high > low
     while found:
         found = False
-        for y in range(height):
-            for x in range(width):
-                rise = means[y, x] - low
-                if not (rise > UNUSUAL * (high - low) and usable[y, x] > 0.0):
-                    continue
-                most = high - low
-                for q in range(max(y - REACH, 0), min(y + REACH + 1, height)):
-                    for p in range(max(x - REACH, 0), min(x + REACH + 1, width)):
-                        if max(abs(q - y), abs(p - x)) == REACH and usable[q, p] > 0.0:
-                            most = max(most, means[q, p] - low)
-                if rise > SPIKE * most:
+        for y in range(means.shape[0]):
+            row, bright = means[y], 0
+            for x in range(row.shape[0]):
+                bright += row[x] > limit
+            for x in range(row.shape[0] if bright else 0):
+                rise = row[x] - low
+                if row[x] > limit and usable[y, x] > 0.0 and rise > SPIKE * (highest_around(means, usable, x, y) - low):
                     usable[y, x], found = 0.0, True
 
 
