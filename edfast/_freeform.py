@@ -72,8 +72,10 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
     weights, scores = np.empty((2, blocks, _SECTORS))
     geometry, covariance = np.zeros(4), np.zeros((4, 4))
     angles, profile = polar.sector_angles(_SECTORS, s11, s12), np.empty(blocks * bins)
-    gain = freeform.fit_freeform(table, angles, lo, step, ellipse, _STEP * finest, enough, noise, geometry, profile, weights,
-                                 scores, covariance)
+    gain = freeform.fit_freeform(table, angles, lo, step, ellipse, _STEP * finest, enough, np.tile(noise, (blocks, 1)), geometry,
+                                 profile, weights, scores, covariance)
+    # Blocks that were left out say nothing.
+    scores[~weights.any(axis=1)] = 0
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
     covariance[:2] = unstretch @ covariance[:2]
     covariance[:, :2] = covariance[:, :2] @ unstretch.T

@@ -71,8 +71,9 @@ _AGREEING = 4.0     # standard errors by which bumps that join the rings may mov
 _MUCH = 5.0         # if less than so many times as much is told with them,
 _WORTH = 1.1        # times as much as before must be told by another fit to be better,
 _USUAL = 16.0, 2.0  # radius and width of a ring, where nothing is known of them yet
-_MISSED = 0.5       # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted:
-_MORE, _FAIR = 0.8, 2.5     # that must leave this share of the errors at most, and have no higher chi2
+_MISFIT = 2.0       # roughness from where on what other images of the pattern were fitted with may be a profile of any shape
+_MISSED = 0.25      # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted:
+_MORE, _FAIR = 1.2, 2.5     # that must leave this share of the errors at most, and have no higher chi2
 _UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, or a ring less; share of it that a shade may leave
 _SPOILT = 0.5       # share of what was told before that is lost only to what is no ring
 _DIM = 0.01         # height of a very dim ring, in that of the brightest
@@ -840,24 +841,38 @@ def _last_fit(levels, found, radius, ellipse, max_rings):
     """The `RingFit` of what was found, from the pixels themselves, or from blocks that tell as much."""
     from ._freeform import unexplained
 
-    factor, state = levels.factor, found.solution.state
-    rings = _choose(found.rings, radius and radius / factor, max_rings)
-    frame, block = levels.resolve(found.frame, state.widths.min())
-    solution = _settle_clearest(frame, found.radial, state, factor / block, rings, ellipse)
+    frame, block = levels.resolve(found.frame, found.solution.state.widths.min())
+    shrink = block / levels.factor
+    try:
+        frame, solution = _refined(frame, found, 1 / shrink, radius and radius / levels.factor, ellipse, max_rings)
+    except RingNotFoundError:
+        # Fringes are no rings that stand alone, but the same all round.
+        falls = max_rings is None and any(_falls(found.radial, ring) for ring in found.rings)
+        free = _freed(found.frame, found.solution, ellipse) if falls else None
+        if free is None:
+            raise
+        return _result(found.solution, levels.factor, radius, ellipse, free)
+    free = None
+    if max_rings is None and unexplained(found.radial, solution.rings * (shrink, shrink, 1, 1)) > _MISSED:
+        free = _freed(frame, solution, ellipse)
+    return _result(solution, block, radius, ellipse, free)
+
+
+def _refined(frame, found, factor, radius, ellipse, max_rings):
+    """(frame, solution) of what was found, whose pixels are `factor` times as large as those of the frame."""
+    rings = _choose(found.rings, radius, max_rings)
+    solution = _settle_clearest(frame, found.radial, found.solution.state, factor, rings, ellipse)
     if doubt := _doubt(solution):
         raise RingNotFoundError(doubt)
     if max_rings is None:
-        solution = _completed(frame, solution, found, factor / block, ellipse)
+        solution = _completed(frame, solution, found, factor, ellipse)
     frame, solution = _reshaded(frame, solution, ellipse)
     solution = _concentric(frame, solution, ellipse)
     if max_rings is None:
         solution = _parted(frame, solution, ellipse)
     for improve in _at_rest, _without_one, _spotless:
         solution = improve(frame, solution, ellipse)
-    free = None
-    if max_rings is None and unexplained(found.radial, solution.rings * (block / factor, block / factor, 1, 1)) > _MISSED:
-        free = _freed(frame, solution, ellipse)
-    return _result(solution, block, radius, ellipse, free)
+    return frame, solution
 
 
 def _completed(frame, solution, found, factor, ellipse):
@@ -959,9 +974,8 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     if (solution is None or len(outcome) < len(rings) or solution.gain > _SETTLED
             or solution.chi2 > _UNEVEN * max(like.chi2, 1.0) or solution.apart > _APART[1] or _doubt(solution)):
         raise RingNotFoundError("the rings are not as they were")
-    fit = _result(solution, block, radius, ellipse)
-    if _SPOILT * share * fit.center_err ** 2 > like.center_err ** 2 and max_rings is None:
-        fit = _result(solution, block, radius, ellipse, _freed(frame, solution, ellipse))
+    free = _freed(frame, solution, ellipse) if max_rings is None and solution.roughness > _MISFIT else None
+    fit = _result(solution, block, radius, ellipse, free)
     if _SPOILT * share * fit.center_err ** 2 > like.center_err ** 2:
         raise RingNotFoundError("the rings are not as clear as they were")
     return fit

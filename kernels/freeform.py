@@ -25,7 +25,7 @@ from edfast.kernels.rings import (
 
 MAX_TURNS = 30
 NEAR = 1.0              # squared step, in standard errors, below which the weights are measured,
-WEIGHINGS = 4           # and how often, with the noise
+WEIGHINGS = 4           # and how often, with the noise of each block
 HOPELESS = 12           # turns after which what has never come near will not
 LEAST = 8               # bins of a block that a sector must show
 APART = 15.0, 60.0      # chi2 of a block's own centre from where on it loses weight, and from where on it has none
@@ -59,13 +59,15 @@ def gather_cells(table, lo, step, cells):
 
 @jit
 def mean_profile(cells, profile):
-    """Means of the bins over all sectors; empty bins continue the one before."""
+    """Means of the bins over all sectors; empty bins continue the one before, the first ones are 0."""
+    before = 0.0
     for i in range(profile.shape[0]):
         number = total = 0.0
         for j in range(cells.shape[2]):
             number += cells[0, i, j]
             total += cells[0, i, j] * cells[1, i, j]
-        profile[i] = total / number if number > 0.0 else profile[max(i - 1, 0)]
+        before = total / number if number > 0.0 else before
+        profile[i] = before
 
 
 @jit
@@ -153,7 +155,7 @@ def improve_profile(cells, lo, step, geometry, harmonics, deviations, noise, pro
     rest, stats = np.zeros((2, profile.shape[0])), np.zeros(8)
     for g in range(deviations.shape[0]):
         block_columns(cells, lo, step, geometry, harmonics, g * number.shape[0], profile, deviations[g], number, places, f)
-        weigh_cells(number, f[4], f[5], noise, spare[0], f[6], stats, spare[1:3])
+        weigh_cells(number, f[4], f[5], noise[g], spare[0], f[6], stats, spare[1:3])
         f[5] = f[4] - f[5]
         add_rest(f[6], f[5], places, rest)
     for i in range(profile.shape[0]):
@@ -176,7 +178,7 @@ def fit_freeform(table, angles, lo, step, ellipse, widest, enough, noise, geomet
     """Centre and strain, `geometry` (4,), of the pattern in bins of `step` from the radius `lo` on, in blocks of equal length.
 
     In one step the pattern moves by `widest` at most; a squared step below `enough`, in standard errors, is the last. `noise`
-    is a start value, as for `fit_rings`; `profile` (bins,), `weights` and `scores` (blocks, sectors) and `covariance` (4, 4)
+    (blocks, 4) are start values, as for `fit_rings`; `profile` (bins,), `weights` and `scores` (blocks, sectors) and `covariance` (4, 4)
     are results. Returns the squared last step.
     """
     (blocks, n_sectors), n, harmonics = scores.shape, profile.shape[0], harmonics_of(angles)
@@ -196,10 +198,13 @@ def fit_freeform(table, angles, lo, step, ellipse, widest, enough, noise, geomet
         # The profile and the rest by turns: both at once go to and fro.
         improve_profile(cells, lo, step, geometry, harmonics, deviations, noise, profile, number, places, f, spare)
         total[:] = 0.0
-        stats[:] = 0.0
         for g in range(blocks):
+            stats[:] = 0.0
             block_columns(cells, lo, step, geometry, harmonics, g * bins, profile, deviations[g], number, places, f)
-            weigh_cells(number, f[4], f[5], noise, spare[0], f[6], stats, spare[1:3])
+            weigh_cells(number, f[4], f[5], noise[g], spare[0], f[6], stats, spare[1:3])
+            if turn > 0 and weighings < WEIGHINGS and stats[0] > 0.0:
+                stats[3:5] *= stats[5] / max(stats[5] - 3 * n_sectors - bins, 0.2 * stats[5])
+                noise_line(stats, noise[g])
             f[4] -= f[0]
             weighted_products(f, f[6], 4, begin, end, f[7], full)
             eliminate_each(full, 3, spare[3], spare[4])
@@ -212,10 +217,6 @@ def fit_freeform(table, angles, lo, step, ellipse, widest, enough, noise, geomet
             share = weights[g] * information[g]
             for p in range(3 if share.sum() > 0.0 else 0):
                 deviations[g, p] = np.where(used >= LEAST, x[p] - (share * x[p]).sum() / share.sum(), 0.0)
-        if turn > 0 and weighings < WEIGHINGS:
-            free = max(stats[5] - 3 * (information > 0.0).sum() - n - 4, 0.2 * stats[5], 1.0)
-            stats[3:5] *= stats[5] / free
-            noise_line(stats, noise)
         if not ellipse:
             total[2:4] = 0.0
             total[:, 2:4] = 0.0

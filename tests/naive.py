@@ -227,3 +227,32 @@ def robust_profile(table, trim):
         kept = used[cut:len(used) - cut]
         mean[i] = total[kept].sum() / number[kept].sum()
     return mean
+
+
+def between(profile, at):
+    """Cubic through the values of a profile, its slope at each half the difference of the neighbours; constant beyond."""
+    slopes = np.convolve(np.pad(profile, 1, "edge"), [0.5, 0, -0.5], "valid")
+    at = min(max(at, 0), len(profile) - 1)
+    k = min(int(at), len(profile) - 2)
+    t = at - k
+    return ((1 + 2 * t) * (1 - t) ** 2 * profile[k] + t * (1 - t) ** 2 * slopes[k]
+            + t * t * (3 - 2 * t) * profile[k + 1] + t * t * (t - 1) * slopes[k + 1])
+
+
+def freeform_signal(profile, radius, lo, step, geometry, angle, deviations, middle, half, shift):
+    """(signal, place [bins]) of a cell: (1 + a) P(r) + b + c x, the profile moved outwards by `shift` [pixel]."""
+    dx, dy, e1, e2 = geometry
+    a, b, c = deviations
+    r = (radius - dx * np.cos(angle) - dy * np.sin(angle)) / (1 + e1 * np.cos(2 * angle) + e2 * np.sin(2 * angle))
+    at = (r - lo) / step - 0.5
+    return (1 + a) * between(profile, at - shift / step) + b + c * (at - middle) / half, at
+
+
+def shared_sums(weights, values, places, bins):
+    """(2, bins): weighted values and weights, each shared linearly between the two bins nearest to its place."""
+    out, places = np.zeros((2, bins)), np.clip(places, 0, bins - 1)
+    low = np.minimum(places.astype(int), bins - 2)
+    for k, part in ((low, low + 1 - places), (low + 1, places - low)):
+        np.add.at(out[0], k, part * weights * values)
+        np.add.at(out[1], k, part * weights)
+    return out

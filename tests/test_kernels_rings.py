@@ -508,6 +508,57 @@ def test_quantile_of_what_has_a_weight(share, shape):
     assert np.isnan(coarse.quantile(values, np.zeros_like(weights), share))
 
 
+def hidden_spikes(means, background):
+    """Blocks that `hide_spikes` hides, all being usable before; the usual values are those of the background."""
+    usable, ones = np.ones_like(means), np.ones_like(means)
+    coarse.hide_spikes(means, usable, *(coarse.quantile(background, ones, share) for share in (0.01, 0.99)))
+    return usable == 0
+
+
+@pytest.mark.parametrize("spike", [
+    np.s_[14:15, 20:21], np.s_[14:17, 20:23], np.s_[:1, :1], np.s_[:3, :3], np.s_[-1:, -1:], np.s_[-2:, :1], np.s_[9:10, -3:],
+    ([0, 27], [20, 20]), ([9, 9], [0, 37])])    # the last two: what lies beyond an edge is not the other edge
+def test_spikes_are_hidden_and_nothing_else(spike):
+    y, x = np.indices((30, 40))
+    background = 10 + 0.1 * x + 0.15 * y + np.random.default_rng(31).normal(0, 0.3, (30, 40))
+    means, expected = background.copy(), np.zeros((30, 40), bool)
+    means[spike] *= 100
+    expected[spike] = True
+    np.testing.assert_array_equal(hidden_spikes(means, background), expected)
+
+
+def test_a_spike_that_another_one_outshines_is_hidden_too():
+    background = 10 + np.random.default_rng(32).random((20, 20))
+    means = background.copy()
+    means[8, 8], means[11, 9], means[8, 14] = 1e3, 1e5, 1e7
+    assert np.argwhere(hidden_spikes(means, background)).tolist() == [[8, 8], [8, 14], [11, 9]]
+
+
+@pytest.mark.parametrize("center", [(31.2, 28.7), (5.6, 50.3)])   # the second ring is cut by the frame
+def test_a_ring_as_bright_as_a_spike_is_not_hidden(center):
+    background = 10 + np.random.default_rng(33).random((60, 64))
+    means = np.where(abs(naive.radii((60, 64), center, (0, 0)) - 18) < 0.8, 1000.0, background)
+    assert not hidden_spikes(means, background).any()
+    means[28, 40] = 1000.0
+    assert np.argwhere(hidden_spikes(means, background)).tolist() == [[28, 40]]
+
+
+def test_no_spikes_where_usual_values_are_all_the_same():
+    means, usable = np.full((20, 20), 3.0), np.ones((20, 20))
+    means[5, 7] = 1e6
+    coarse.hide_spikes(means, usable, 3.0, 3.0)
+    assert usable.all()
+
+
+def test_what_is_not_usable_is_no_reason_to_keep_a_spike():
+    background = 10 + np.random.default_rng(34).random((20, 20))
+    means, usable = background.copy(), np.ones((20, 20))
+    means[8, 8] = means[11, 9] = 1e4
+    usable[11, 9] = 0
+    coarse.hide_spikes(means, usable, 10.0, 11.0)
+    assert np.argwhere(usable == 0).tolist() == [[8, 8], [11, 9]]
+
+
 @pytest.mark.parametrize("outlier", [0.0, 1e6])
 def test_contrast(outlier):
     rng = np.random.default_rng(26)

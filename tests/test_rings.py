@@ -724,6 +724,83 @@ def test_a_ring_that_tells_nothing_beside_the_others_is_left_out():
     assert_right(dim, truth.center, 0.5)
 
 
+def sphere(center, shape, fineness, background=0.0, stop=None):
+    """Expected counts of the scattering of a sphere, clipped at the top; none behind a stop, a disc with an arm."""
+    y, x = np.indices(shape)
+    q = np.maximum(fineness * np.hypot(x - center[0], y - center[1]), 1e-3)
+    counts = np.minimum(1e6 * (3 * (np.sin(q) - q * np.cos(q)) / q ** 3) ** 2, 1e4) + background
+    return counts * (stop.lets_through(x, y) > 0.5) if stop else counts
+
+
+def limit(center, shape, fineness, background=0.0, stop=None):
+    """The error of the centre, in both directions, that the counts leave at best."""
+    counts = sphere(center, shape, fineness, background, stop)
+    seen, square = counts > 0, 0.0
+    for step in ([5e-4, 0], [0, 5e-4]):
+        slope = (sphere(np.add(center, step), shape, fineness) - sphere(np.subtract(center, step), shape, fineness)) / 1e-3
+        square += 1 / np.sum(slope[seen] ** 2 / counts[seen])
+    return math.sqrt(square)
+
+
+FRINGES = {
+    "plain": (((263.3, 248.7), (512, 512), 0.1, 20.0), np.float32),
+    "stop": (((263.3, 248.7), (512, 512), 0.3, 0.0, BeamStop(30, direction=0.7, width=14, center=(268, 252))), np.uint16),
+    "stop, off the middle": (
+        ((140.4, 380.2), (480, 640), 0.15, 20.0, BeamStop(30, direction=2.2, width=14, center=(143, 377))), np.float32),
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", FRINGES)
+def test_fringes(name, seed):
+    """As rings they are hardly any, of unlike widths and profiles; that they are the same all round tells the centre."""
+    look, dtype = FRINGES[name]
+    fit = fit_ring(np.random.default_rng(seed).poisson(sphere(*look)).astype(dtype))
+    assert (np.abs(np.subtract(fit.center, look[0])) < 3 * np.array([fit.cx_err, fit.cy_err])).all(), fit
+    assert 0.9 * limit(*look) < fit.center_err < 3 * limit(*look)
+    assert fit.converged
+
+
+@pytest.mark.parametrize("name", ["plain", "stop, off the middle"])
+def test_fringes_tell_more_than_some_of_their_rings(name):
+    look, dtype = FRINGES[name]
+    errors, off = [], []
+    for seed in range(6):
+        image = np.random.default_rng(seed).poisson(sphere(*look)).astype(dtype)
+        fits = fit_ring(image), fit_ring(image, max_rings=3)
+        errors.append([fit.center_err for fit in fits])
+        off.append([math.dist(fit.center, look[0]) for fit in fits])
+    for all_of_them, some in (np.median(errors, axis=0), np.sqrt(np.mean(np.square(off), axis=0))):
+        assert 3 * all_of_them < some
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fringes_of_another_exposure(seed):
+    look, dtype = FRINGES["stop"]
+    first, second = np.random.default_rng(seed).poisson(sphere(*look), (2, *look[1])).astype(dtype)
+    before = fit_ring(first)
+    fit = fit_ring(second, like=before)
+    assert (np.abs(np.subtract(fit.center, look[0])) < 3 * np.array([fit.cx_err, fit.cy_err])).all(), fit
+    assert 1 / 1.5 < fit.center_err / before.center_err < 1.5
+
+
+@pytest.mark.parametrize(("number", "look"), [
+    (30, {"shape": (96, 96), "center": (46.4, 43.7), "radii": [18, 30], "widths": 1.5, "amplitudes": [10, 6],
+          "background": 1}),
+    (60, {"amplitudes": [1.0, 0.6], "background": 0.3})])
+@pytest.mark.parametrize("seed", range(4))
+def test_zingers_hide_no_rings(seed, number, look):
+    """Each darkened the contrast of all that is within eight blocks, where no ring was seen any more."""
+    image, truth = simulate(seed, **look)
+    rng = np.random.default_rng(seed)
+    for y, x in rng.integers(0, np.subtract(image.shape, 1), (number, 2)).tolist():
+        for dy, dx in ((0, 0), (1, 0), (0, 1))[:rng.integers(1, 4)]:
+            image[y + dy, x + dx] = 10 ** rng.uniform(5, 6)
+    fit = fit_ring(image)
+    assert (np.abs(np.subtract(fit.center, truth.center)) < 3 * np.array([fit.cx_err, fit.cy_err])).all(), fit
+    assert fit.center_err < 0.2
+
+
 # ----------------------------------------------------------------------------------------------------------- no rings there
 
 
