@@ -66,14 +66,15 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
     table = unrolled(frame.image, frame.bad, frame.shade, frame.size, state.center, state.strain, *annulus, _SECTORS)
     if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
         return None
-    noise = np.zeros(4)
-    rings.start_values(table, *annulus, np.zeros(2, np.int64), np.empty(0), np.zeros((1, 1, _SECTORS)), noise, np.ones(1))
+    noise = np.zeros((blocks, 4))
+    rings.start_values(table, *annulus, np.zeros(2, np.int64), np.empty(0), np.zeros((1, 1, _SECTORS)), noise[0], np.ones(1))
+    noise[1:] = noise[0]
     s11, s12, s22 = polar.stretch(*state.strain)
     weights, scores = np.empty((2, blocks, _SECTORS))
     geometry, covariance = np.zeros(4), np.zeros((4, 4))
     angles, profile = polar.sector_angles(_SECTORS, s11, s12), np.empty(blocks * bins)
-    gain = freeform.fit_freeform(table, angles, lo, step, ellipse, _STEP * finest, enough, np.tile(noise, (blocks, 1)), geometry,
-                                 profile, weights, scores, covariance)
+    gain = freeform.fit_freeform(table, angles, lo, step, ellipse, _STEP * finest, enough, noise, geometry, profile, weights,
+                                 scores, covariance)
     # Blocks that were left out say nothing.
     scores[~weights.any(axis=1)] = 0
     unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)

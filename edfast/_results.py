@@ -74,6 +74,8 @@ class RingFit:
         All rings that were used, in order of increasing radius.
     sectors : tuple of float
         Weight of each sector of the azimuth, 0 (rejected) to 1; the first begins at the direction of the rows, towards y.
+    whole_profile : bool
+        Whether centre and strain rest on the whole radial profile, as those of fringes, and not on `rings` alone.
     """
 
     cx: float
@@ -92,6 +94,7 @@ class RingFit:
     converged: bool
     rings: tuple[Ring, ...]
     sectors: tuple[float, ...]
+    whole_profile: bool = False
 
     @property
     def center(self):

@@ -2,8 +2,9 @@
 
 All concentric rings are fitted together: centre, ellipticity, radii and widths are common, height and background belong to
 each sector of the azimuth. Beam stop, hot pixels and gaps are left out by what they do to the sectors; bright spots on a ring,
-taken to be round and as wide as the ring, and a background that is brighter on one side are allowed for. The errors come from
-the noise that the image itself shows.
+taken to be round and as wide as the ring, and a background that is brighter on one side are allowed for. Where the rings leave
+much of the profile unexplained, as fringes of particles do, the profile as a whole tells the centre. The errors come from the
+noise that the image itself shows.
 """
 
 import contextlib
@@ -71,8 +72,8 @@ _AGREEING = 4.0     # standard errors by which bumps that join the rings may mov
 _MUCH = 5.0         # if less than so many times as much is told with them,
 _WORTH = 1.1        # times as much as before must be told by another fit to be better,
 _USUAL = 16.0, 2.0  # radius and width of a ring, where nothing is known of them yet
-_MISFIT = 2.0       # roughness from where on what other images of the pattern were fitted with may be a profile of any shape
 _MISSED = 0.25      # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted:
+_CLOSE = 0.1        # squared last step, in standard errors, that is enough for it; most of it is the profile's slow motion
 _MORE, _FAIR = 1.2, 2.5     # that must leave this share of the errors at most, and have no higher chi2
 _UNEVEN, _CALMER = 1.2, 0.75    # chi2 from where on a wider shade is tried, or a ring less; share of it that a shade may leave
 _SPOILT = 0.5       # share of what was told before that is lost only to what is no ring
@@ -679,7 +680,8 @@ def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_ri
         Fit ellipses of one common shape; False: circles.
     max_rings : int, optional
         Use no more than so many rings in the last fit: the nearest to `radius`, or the surest; what touches them is not
-        allowed for then. Without it very dim ones that would add next to nothing are left out.
+        allowed for then. Without it very dim ones that would add next to nothing are left out, and where the profile is more
+        than its rings (fringes of particles), centre and strain are those that all of it shows.
     like : RingFit, optional
         What was found in another image of the same pattern. If all of its rings are here too, near its centre (or `center`)
         and as clear as there, they are fitted, and no others are looked for: half the time. Otherwise it changes nothing.
@@ -974,7 +976,9 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     if (solution is None or len(outcome) < len(rings) or solution.gain > _SETTLED
             or solution.chi2 > _UNEVEN * max(like.chi2, 1.0) or solution.apart > _APART[1] or _doubt(solution)):
         raise RingNotFoundError("the rings are not as they were")
-    free = _freed(frame, solution, ellipse) if max_rings is None and solution.roughness > _MISFIT else None
+    free = None
+    if like.whole_profile and max_rings is None and (free := _freed(frame, solution, ellipse)) is None:
+        raise RingNotFoundError("the profile is not what it was")
     fit = _result(solution, block, radius, ellipse, free)
     if _SPOILT * share * fit.center_err ** 2 > like.center_err ** 2:
         raise RingNotFoundError("the rings are not as clear as they were")
@@ -1236,29 +1240,29 @@ def _alike(scores, known):
 
 
 def _freed(frame, solution, ellipse):
-    """(center, strain, covariance, chi2) by a profile of any shape in place of the rings, if that tells more; or None.
+    """(center, strain, covariance, chi2, last step) by a profile of any shape, if that tells more than the rings; or None.
 
     What all sectors miss alike has been taken for noise by the fit of the rings: it does not make them tell more here.
     """
     from ._freeform import fit_freeform
 
     free = fit_freeform(frame, solution.state, ellipse)
-    if free is None or not free.gain < _SETTLED:
+    if free is None or not free.gain < _CLOSE:
         return None
     chi2 = _mean_square(free.scores)
     covariance = max(_chance(free.scores, 2 + 2 * ellipse + len(free.scores)), _CALMEST) * free.covariance
     known = max(_scatter(solution, ellipse), 1.0) * solution.covariance[:2, :2].trace()
     if chi2 > _FAIR or not covariance[:2, :2].trace() < _MORE ** 2 * known:
         return None
-    return free.center, free.strain, covariance, chi2
+    return free.center, free.strain, covariance, chi2, free.gain
 
 
 def _result(solution, factor, radius, ellipse, free=None):
     """The `RingFit` of a solution in blocks of `factor` pixels, with the centre and strain of `_freed` if there are."""
-    state, chi2, n = solution.state, solution.chi2, len(solution.state.radii)
+    state, chi2, gain, n = solution.state, solution.chi2, solution.gain, len(solution.state.radii)
     variance = max(_scatter(solution, ellipse), _CALMEST) * solution.covariance
     if free is not None:
-        center, strain, covariance, chi2 = free
+        center, strain, covariance, chi2, gain = free
         state = _State(center, strain, state.radii, state.widths)
         variance[:4] = variance[:, :4] = 0
         variance[:4, :4] = covariance
@@ -1287,7 +1291,7 @@ def _result(solution, factor, radius, ellipse, free=None):
         cx_err=math.sqrt(variance[0, 0]), cy_err=math.sqrt(variance[1, 1]),
         a_err=math.sqrt(max(a_var, 0.0)), b_err=math.sqrt(max(b_var, 0.0)), cxy_err=float(variance[0, 1]),
         coverage=float((weights > 0.3).mean()), n_rings=n, chi2=chi2,
-        converged=bool(solution.gain < _SETTLED or free is not None),
+        converged=bool(gain < _SETTLED),
         rings=tuple(Ring(float(state.radii[k]), math.sqrt(variance[4 + k, 4 + k]), float(state.widths[k]),
                          float(heights[k]), float(errors[k])) for k in range(n)),
-        sectors=tuple(float(v) for v in weights))
+        sectors=tuple(float(v) for v in weights), whole_profile=free is not None)

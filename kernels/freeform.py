@@ -23,7 +23,7 @@ from edfast.kernels.rings import (
     weighted_products,
 )
 
-MAX_TURNS = 30
+MAX_TURNS = 40
 NEAR = 1.0              # squared step, in standard errors, below which the weights are measured,
 WEIGHINGS = 4           # and how often, with the noise of each block
 HOPELESS = 12           # turns after which what has never come near will not
@@ -178,8 +178,8 @@ def fit_freeform(table, angles, lo, step, ellipse, widest, enough, noise, geomet
     """Centre and strain, `geometry` (4,), of the pattern in bins of `step` from the radius `lo` on, in blocks of equal length.
 
     In one step the pattern moves by `widest` at most; a squared step below `enough`, in standard errors, is the last. `noise`
-    (blocks, 4) are start values, as for `fit_rings`; `profile` (bins,), `weights` and `scores` (blocks, sectors) and `covariance` (4, 4)
-    are results. Returns the squared last step.
+    (blocks, 4) are start values, as for `fit_rings`; `profile` (bins,), `weights` and `scores` (blocks, sectors) and
+    `covariance` (4, 4) are results. Returns the squared last step.
     """
     (blocks, n_sectors), n, harmonics = scores.shape, profile.shape[0], harmonics_of(angles)
     size, bins, far = 4 + blocks, n // blocks, lo + step * n
