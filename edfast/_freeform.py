@@ -39,7 +39,10 @@ def unexplained(radial, rings):
     profile.subtract_rings(rest, radii, widths, heights, -1)
     begin = int(_INNER[0] * radii.min())
     known = np.where(radial.error < np.inf, 1 / radial.error ** 2, 0.0)[begin:]
-    weight, some = np.minimum(np.minimum(known[:-2], known[1:-1]), known[2:]), np.ones(_SLOPE)
+    weight = np.minimum(np.minimum(known[:-2], known[1:-1]), known[2:])
+    if not weight.any():
+        return 0.0
+    some = np.ones(min(_SLOPE, len(weight)))
 
     def told(values):
         slope = 0.5 * (values[begin + 2:] - values[begin:-2])
@@ -47,7 +50,7 @@ def unexplained(radial, rings):
         return weight @ (slope - usual) ** 2
 
     # By chance alone each bin tells a half.
-    return (told(rest) - 0.5 * np.count_nonzero(weight)) / told(radial.mean - rest)
+    return (told(rest) - 0.5 * np.count_nonzero(weight)) / max(told(radial.mean - rest), 1e-300)
 
 
 def fit_freeform(frame, state, ellipse, enough=1e-3):

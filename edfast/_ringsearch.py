@@ -145,7 +145,7 @@ class Search:
         if self.empty:
             return
         self._bins = np.empty((int(np.hypot(*means.shape)) + 2, 2))
-        self._glare = self._saturated()
+        self._glare = self._saturated(good.max())
         around = _smooth(means, self.usable, 4)
         middle = coarse.quantile(around, self.usable, 0.5)
         self._noise = coarse.quantile(np.abs(means - around), self.usable, 0.5) / 0.6745
@@ -156,9 +156,9 @@ class Search:
             self._reach = min(max(math.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0), 3)
             self.dark = coarse.quantile(_smooth(means, self.usable, min(self._reach, 2)), self.usable, 0.01)
 
-    def _saturated(self):
+    def _saturated(self, most):
         """What a direct beam saturates, and a block around it: uint8. The crest of a ring that is saturated is left alone."""
-        flags = self.means == self.means.max()
+        flags = (self.means == most) & (self.usable > 0)
         y, x = np.nonzero(flags)
         solid = len(x) > _SOLID * (np.ptp(y) + 1) * (np.ptp(x) + 1)
         if not solid or not _LEAST <= len(x) <= _MOST * flags.size:

@@ -236,6 +236,7 @@ class _Solution:
 
 
 def _mean_square(scores):
+    """Of scores that are clipped at 4."""
     return float(np.mean(np.minimum(scores ** 2, 16.0)))
 
 

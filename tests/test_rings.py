@@ -1,5 +1,6 @@
 """fit_ring on patterns whose truth is known, on frames without rings, and on awkward input."""
 
+import contextlib
 import math
 import threading
 
@@ -782,6 +783,16 @@ def test_fringes_of_another_exposure(seed):
     fit = fit_ring(second, like=before)
     assert (np.abs(np.subtract(fit.center, look[0])) < 3 * np.array([fit.cx_err, fit.cy_err])).all(), fit
     assert 1 / 1.5 < fit.center_err / before.center_err < 1.5
+
+
+@pytest.mark.parametrize("size", [16, 17, 20, 24, 32])
+def test_images_that_are_hardly_larger_than_their_ring(size):
+    """Whatever is found in them is right: there the profile has fewer bins than are looked at elsewhere."""
+    for seed in range(8):
+        image, truth = ring_pattern((size, size + seed % 3), (size / 2 + 0.3, size / 2 - 0.4), radii=[0.3 * size], widths=1.0,
+                                    amplitudes=400, background=10, random_state=seed)
+        with contextlib.suppress(RingNotFoundError):
+            assert_right(fit_ring(image), truth.center, 0.3)
 
 
 @pytest.mark.parametrize(("number", "look"), [
