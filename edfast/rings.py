@@ -1253,7 +1253,8 @@ def _freed(frame, solution, ellipse):
     chi2 = _mean_square(free.scores)
     covariance = max(_chance(free.scores, 2 + 2 * ellipse + len(free.scores)), _CALMEST) * free.covariance
     known = max(_scatter(solution, ellipse), 1.0) * solution.covariance[:2, :2].trace()
-    if chi2 > _FAIR or not covariance[:2, :2].trace() < _MORE ** 2 * known:
+    # Where the sectors contradict each other as rings too, they are not the same all round.
+    if chi2 > (_CALM if solution.chi2 > _CALM else _FAIR) or not covariance[:2, :2].trace() < _MORE ** 2 * known:
         return None
     return free.center, free.strain, covariance, chi2, free.gain
 
