@@ -72,7 +72,7 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
     noise = np.zeros((blocks, 4))
     rings.start_values(table, *annulus, np.zeros(2, np.int64), np.empty(0), np.zeros((1, 1, _SECTORS)), noise[0], np.ones(1))
     noise[1:] = noise[0]
-    s11, s12, s22 = polar.stretch(*state.strain)
+    s11, s12, _ = polar.stretch(*state.strain)
     weights, scores = np.empty((2, blocks, _SECTORS))
     geometry, covariance = np.zeros(4), np.zeros((4, 4))
     angles, profile = polar.sector_angles(_SECTORS, s11, s12), np.empty(blocks * bins)
@@ -80,7 +80,5 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
                                  scores, covariance)
     # Blocks that were left out say nothing.
     scores[~weights.any(axis=1)] = 0
-    unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
-    covariance[:2] = unstretch @ covariance[:2]
-    covariance[:, :2] = covariance[:, :2] @ unstretch.T
-    return Freeform(state.center + unstretch @ geometry[:2], state.strain + geometry[2:], covariance, scores, gain)
+    center, strain = state.moved(geometry, covariance)
+    return Freeform(center, strain, covariance, scores, gain)

@@ -277,6 +277,7 @@ def nearby_center(image, bad, cx, cy):
     A quick look on a small image, to tell whether a centre that was found otherwise can be that of rings.
     """
     size, means, share = blocks(image, bad, _QUICK)
+    hide_spikes(means, share)
     search = Search(means, share)
     if search.empty:
         return None

@@ -128,6 +128,16 @@ class _State:
         dx, dy = self.center - other.center
         return np.array([s11 * dx + s12 * dy, s12 * dx + s22 * dy, *(self.strain - other.strain)])
 
+    def moved(self, geometry, covariance):
+        """(center, strain) of what is by `geometry` beside this state, as `about` has it; turns its covariance in place."""
+        from .kernels import polar
+
+        s11, s12, s22 = polar.stretch(*self.strain)
+        unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
+        covariance[:2] = unstretch @ covariance[:2]
+        covariance[:, :2] = covariance[:, :2] @ unstretch.T
+        return self.center + unstretch @ geometry[:2], self.strain + geometry[2:]
+
     def scaled(self, factor):
         """The same in pixels that are `factor` times smaller."""
         return _State((self.center + 0.5) * factor - 0.5, self.strain, self.radii * factor, self.widths * factor)
@@ -277,7 +287,7 @@ def _fit(frame, radial, state, ellipse, final=True, spots=True):
         origin, n_sectors = radial.origin, SECTORS
         table = np.empty((n_sectors, first[-1], 4))
         polar.rebin(radial.table, first, lo, step, table)
-    s11, s12, s22 = polar.stretch(*origin.strain)
+    s11, s12, _ = polar.stretch(*origin.strain)
     angles = polar.sector_angles(n_sectors, s11, s12)
     n, groups, most = len(state.radii), len(lo), int((ring_first[1:] - ring_first[:-1]).max())
     size, m = 4 + 3 * n + int((degrees + 1).sum()), 4 * most + 3 + int(degrees.max())
@@ -295,10 +305,8 @@ def _fit(frame, radial, state, ellipse, final=True, spots=True):
         table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, final, spans,
         noise, signal, _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores, moves,
         np.empty((groups, m, m + 2, n_sectors)), np.zeros((size, size + 2)), covariance)
-    unstretch = np.array([[s22, -s12], [-s12, s11]]) / (s11 * s22 - s12 * s12)
-    covariance[:2] = unstretch @ covariance[:2]
-    covariance[:, :2] = covariance[:, :2] @ unstretch.T
-    found = _State(origin.center + unstretch @ geometry[:2], origin.strain + geometry[2:], radii, widths)
+    center, strain = origin.moved(geometry, covariance)
+    found = _State(center, strain, radii, widths)
     return _Solution(found, table, angles, plan, gain, covariance, weights, trust, scores, moves, signal, variances, noise)
 
 

@@ -10,7 +10,7 @@ LAST = 0.7      # last step of a climb [blocks]: the score is rough at smaller o
 LEAST_STEP = 0.2    # the same of a climb with the strain
 STRAINS = 0.015, 0.03, 0.045, 0.06    # that are tried before it
 SPIKE = 30.0    # times as far as anything REACH blocks away is a spike: it brightens what 17 x 17 blocks are compared with
-REACH = 3
+REACH = 3       # in rows or columns
 SAMPLE = 4096   # values that tell a median or a quantile well enough
 
 

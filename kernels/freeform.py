@@ -27,7 +27,7 @@ MAX_TURNS = 40
 NEAR = 1.0              # squared step, in standard errors, below which the weights are measured,
 WEIGHINGS = 4           # and how often, with the noise of each block
 HOPELESS = 12           # turns after which what has never come near will not
-LEAST = 8               # bins of a block that a sector must show
+LEAST = 8.0             # bins of a block that a sector must show
 APART = 15.0, 60.0      # chi2 of a block's own centre from where on it loses weight, and from where on it has none
 
 
@@ -188,7 +188,7 @@ def fit_freeform(table, angles, lo, step, ellipse, widest, enough, noise, geomet
     deviations, (information, gradient) = np.zeros((blocks, 3, n_sectors)), np.zeros((2, blocks, n_sectors))
     f, (number, places) = np.empty((8, bins, n_sectors)), np.empty((2, bins, n_sectors))
     full, x, spare = np.zeros((4, 6, n_sectors)), np.zeros((4, n_sectors)), np.ones((5, n_sectors))
-    begin, end, used = np.zeros(5, np.int64), np.full(5, bins), np.empty(n_sectors, np.int64)
+    begin, end, used = np.zeros(5, np.int64), np.full(5, bins), spare[2]
     gain, weighings = np.inf, 0
     weights[:] = 1.0
     cells = np.empty((3, n, n_sectors))
@@ -210,7 +210,6 @@ def fit_freeform(table, angles, lo, step, ellipse, widest, enough, noise, geomet
             eliminate_each(full, 3, spare[3], spare[4])
             back_substitute_each(full, 3, x)
             for j in range(n_sectors):
-                used[j] = (number[:, j] > 0.0).sum()
                 seen = used[j] >= LEAST
                 information[g, j], gradient[g, j] = (max(full[3, 3, j], 0.0), full[3, 4, j]) if seen else (0.0, 0.0)
             add_block(g, middles[g], harmonics, information[g], gradient[g], weights[g], total)
