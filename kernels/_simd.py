@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES, TILE = 64, 16
+LANES, TILE, HALF_TILE, POWERS = 64, 16, 8, 4
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -131,12 +131,54 @@ def _sum_products(typingctx, one, columns, q, start, stop, out, p):
     return signature, codegen
 
 
+@intrinsic
+def _sum_powers(typingctx, values, x, start, stop, sums, k):
+    """sums[k + n] = sum over i from start to stop of values[i] * x[i]^n, n below `POWERS`; values[i] *= x[i]^POWERS.
+
+    Rows of a multiple of `TILE` float64; sums and powers stay in registers.
+    """
+    signature = types.void(values, x, types.intp, types.intp, sums, types.intp)
+
+    def codegen(context, builder, signature, args):
+        values, x, sums = (context.make_array(signature.args[k])(context, builder, args[k]) for k in (0, 1, 4))
+        bins, lanes = cgutils.unpack_tuple(builder, values.shape)
+        vector_type, step = ir.VectorType(ir.DoubleType(), HALF_TILE), ir.Constant(bins.type, HALF_TILE)
+        totals = [cgutils.alloca_once(builder, vector_type) for _ in range(POWERS)]
+
+        def pointer(array, row, lane):
+            place = builder.gep(array.data, [builder.add(builder.mul(row, lanes), lane)])
+            return builder.bitcast(place, vector_type.as_pointer())
+
+        with cgutils.for_range_slice(builder, ir.Constant(bins.type, 0), lanes, step) as (lane, _):
+            for total in totals:
+                builder.store(ir.Constant(vector_type, [0.0] * HALF_TILE), total)
+            with cgutils.for_range_slice(builder, args[2], args[3], ir.Constant(bins.type, 1)) as (i, _):
+                place = pointer(values, i, lane)
+                power, factor = builder.load(place, align=8), builder.load(pointer(x, i, lane), align=8)
+                for total in totals:
+                    builder.store(builder.fadd(builder.load(total), power), total)
+                    power = builder.fmul(power, factor)
+                builder.store(power, place, align=8)
+            for n, total in enumerate(totals):
+                row = builder.add(args[5], ir.Constant(bins.type, n))
+                builder.store(builder.load(total), pointer(sums, row, lane), align=8)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 def _add_numpy(table, row, *numbers):
     table[row] += numbers
 
 
 def _sum_products_numpy(one, columns, q, start, stop, out, p):
     out[p, q] = (one[start:stop] * columns[q, start:stop]).sum(axis=0)
+
+
+def _sum_powers_numpy(values, x, start, stop, sums, k):
+    for n in range(k, k + POWERS):
+        sums[n] = values[start:stop].sum(axis=0)
+        values[start:stop] *= x[start:stop]
 
 
 def _bits_between_numpy(array, start, low, high):
@@ -148,7 +190,7 @@ if numba.config.DISABLE_JIT:
     bits_between = _bits_between_numpy
     popcount = np.bitwise_count
     add_pair = add_four = _add_numpy
-    sum_products = _sum_products_numpy
+    sum_products, sum_powers = _sum_products_numpy, _sum_powers_numpy
 
     def prefetch(array, index):
         pass
@@ -157,4 +199,5 @@ if numba.config.DISABLE_JIT:
         return np.uint64((int(word) & -int(word)).bit_length() - 1)
 else:
     bits_between, popcount, trailing_zeros = _bits_between, _popcount, _trailing_zeros
-    add_pair, add_four, prefetch, sum_products = _add_pair, _add_four, _prefetch, _sum_products
+    add_pair, add_four, prefetch = _add_pair, _add_four, _prefetch
+    sum_products, sum_powers = _sum_products, _sum_powers

@@ -14,19 +14,19 @@ Common parameters with N rings:    d1, d2, e1, e2, radii (N), widths (N), amplit
 import numpy as np
 
 from edfast.kernels._jit import jit
-from edfast.kernels._simd import TILE, sum_products
+from edfast.kernels._simd import POWERS, TILE, sum_powers, sum_products
 from edfast.kernels.spots import shift_by_spots
 
 TRIM = 0.2              # share of the sectors that is left out at either end
 REACH = 5.0             # a ring is taken as zero beyond so many widths
 SERIES_MIDDLE = float(np.exp(-0.390625))
-CACHE = 25_000          # numbers that stay in the second-level cache
+CACHE = 60_000          # numbers that stay in the second-level cache
 MAX_TURNS = 20
 EVEN_TURNS = 1          # first turns without deviations,
 FREE_TURNS = 3          # then with free ones up to this turn, in which their variance is measured
 HOLD_TURNS = 7          # from here on noise and weights of the sectors stay: what is left converges
 HOPELESS = 1e4        # a squared step as long as this after HOLD_TURNS will not settle
-STIFF = 1e12            # how much more than the data an infinite precision ties a deviation down
+STIFF, LOOSE = 1e12, 1e-6   # times as much as the data an infinite precision ties a deviation down, and one of 0
 LEVERAGE = 3.0          # times as much as the middle one of its sectors may one sector tell of a ring
 ROUGH = 2.0             # times as much as usual may the cells of a sector scatter
 SPOT_DOUBT = 0.1        # share of the shift by a spot that is not trusted
@@ -43,16 +43,16 @@ PRIOR_RADIUS = 1.0      # in start widths
 
 
 @jit
-def sectors_at_once(n, degree, bins, n_sectors):
-    """How many sectors are worked on side by side, so that all columns of a group of n rings stay in the cache."""
+def sectors_at_once(n, bins, n_sectors):
+    """How many sectors are worked on side by side, so that all cells of a group of n rings stay in the cache."""
     lanes = n_sectors
-    while lanes > TILE and (3 * n + 5 + degree) * bins * lanes > CACHE:
+    while lanes > TILE and (2 * n + 8) * bins * lanes > CACHE:
         lanes //= 2
     return lanes
 
 
 @jit
-def gather_cells(table, first, lo, step, ring_first, degrees, cells):
+def gather_cells(table, first, lo, step, ring_first, cells):
     """What the fit needs of the cells: number of pixels, mean, place from -1 to 1 within the annulus.
 
     One group after the other, and within it one set of sectors that are worked on side by side: (3, bins, sectors). A cell
@@ -62,7 +62,7 @@ def gather_cells(table, first, lo, step, ring_first, degrees, cells):
     for g in range(lo.shape[0]):
         bins = first[g + 1] - first[g]
         half = 0.5 * step[g] * bins
-        lanes = sectors_at_once(ring_first[g + 1] - ring_first[g], degrees[g], bins, table.shape[0])
+        lanes = sectors_at_once(ring_first[g + 1] - ring_first[g], bins, table.shape[0])
         for lane in range(0, table.shape[0], lanes):
             block = cells[end:end + 3 * bins * lanes].reshape((3, bins, lanes))
             end += block.size
@@ -92,60 +92,44 @@ def gaussian(u, out):
         out[j] = t if abs(u[j]) < REACH else 0.0
 
 
-@jit
-def supports(half, middle, bins, radii, widths, begin, end):
-    """Bins from `begin` to `end` are those in which the columns of sector_columns are not zero, the data's among them."""
-    n, scale = radii.shape[0], 0.5 * bins / half
-    begin[:] = 0
-    end[:] = bins
-    for k in range(n):
+@jit(fastmath=True)
+def ring_shapes(x, half, middle, radii, widths, begin, end, u, shape):
+    """Gaussians of rings at `radii` (ring, sector): `shape` (ring, bin, sector), and how far from each, u, in its widths.
+
+    Both are written in the bins from begin[k] to end[k] alone, beyond which ring k is zero in all sectors.
+    """
+    bins, scale = x.shape[0], 0.5 * x.shape[0] / half
+    for k in range(widths.shape[0]):
+        reach, inverse = REACH * widths[k] * scale + 1, 1 / widths[k]
         low, high = (radii[k].min() - middle + half) * scale, (radii[k].max() - middle + half) * scale
-        reach = REACH * widths[k] * scale + 1
-        first = min(max(np.int64(np.floor(low - reach)), 0), bins)
-        last = max(min(np.int64(np.ceil(high + reach)), bins), first)
-        for p in (k, n + 2 + k, 2 * n + 2 + k):
-            begin[p], end[p] = first, last
+        begin[k] = min(max(np.int64(np.floor(low - reach)), 0), bins)
+        end[k] = max(min(np.int64(np.ceil(high + reach)), bins), begin[k])
+        near, away = x[begin[k]:end[k]], u[k, begin[k]:end[k]]
+        for i in range(away.shape[0]):
+            for j in range(away.shape[1]):
+                away[i, j] = (middle - radii[k, j] + half * near[i, j]) * inverse
+        gaussian(away.reshape(-1), shape[k, begin[k]:end[k]].reshape(-1))
 
 
 @jit(fastmath=True)
-def sector_columns(x, half, middle, begin, end, radii, widths, degree, strengths, signal, ground, f):
-    """Values of the model's columns in the cells (bins, sectors) of one group: ``f[column, bin, sector]``.
+def expected_signal(x, ground, signal, shape, begin, end, slope, expected):
+    """Signal of the coefficients (amplitudes, B_0 ... B_d) of each sector in its cells, and `slope`, ground[0] x + ground[1].
 
-    Columns: deviations (n + 2), radii (n), widths (n), x^2 ... x^d, data (not written), expected signal, two that are working
-    space. `signal` (coefficient, sector) holds the present coefficients (amplitudes, B_0 ... B_d), `strengths` are the
-    amplitudes with which radii and widths act, `radii` (n, sectors) where the rings are. The background of a sector is a
-    function of ground[0] * x + ground[1]. Of column p, only the bins from begin[p] to end[p] are written: the others are zero.
+    Of the latter the background is a function.
     """
-    n, (bins, lanes) = widths.shape[0], x.shape
-    one, slope, expected = f[n], f[n + 1], f[3 * n + 2 + degree]
-    one[:] = 1.0
-    for i in range(bins):
-        for j in range(lanes):
+    n, last = shape.shape[0], signal.shape[0] - 1
+    odd = (last - n) % 2
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
             slope[i, j] = ground[0, j] * x[i, j] + ground[1, j]
-        for j in range(lanes):
-            expected[i, j] = signal[n, j] + slope[i, j] * signal[n + 1, j]
-    for d in range(2, degree + 1):
-        before, power = f[n + 1] if d == 2 else f[3 * n + d - 1], f[3 * n + d]
-        for i in range(bins):
-            for j in range(lanes):
-                power[i, j] = before[i, j] * slope[i, j]
-            for j in range(lanes):
-                expected[i, j] += signal[n + d, j] * power[i, j]
+            expected[i, j] = signal[last, j] * slope[i, j] + signal[last - 1, j] if odd else signal[last, j]
+        for d in range(last - odd - 2, n - 1, -2):
+            for j in range(x.shape[1]):
+                expected[i, j] = (expected[i, j] * slope[i, j] + signal[d + 1, j]) * slope[i, j] + signal[d, j]
     for k in range(n):
-        seen, inverse = slice(begin[k], end[k]), 1 / widths[k]
-        near, u, total = x[seen], f[3 * n + 4 + degree, seen], expected[seen]
-        shape, place, width = f[k, seen], f[n + 2 + k, seen], f[2 * n + 2 + k, seen]
-        for i in range(u.shape[0]):
-            for j in range(lanes):
-                u[i, j] = (middle - radii[k, j] + half * near[i, j]) * inverse
-        gaussian(u.reshape(-1), shape.reshape(-1))
-        for i in range(u.shape[0]):
-            for j in range(lanes):
-                place[i, j] = strengths[k, j] * inverse * shape[i, j] * u[i, j]
-            for j in range(lanes):
-                width[i, j] = place[i, j] * u[i, j]
-            for j in range(lanes):
-                total[i, j] += signal[k, j] * shape[i, j]
+        for i in range(begin[k], end[k]):
+            for j in range(x.shape[1]):
+                expected[i, j] += signal[k, j] * shape[k, i, j]
 
 
 @jit(fastmath=True)
@@ -195,27 +179,111 @@ def weighted_products(f, weights, m, begin, end, scaled, products):
             sum_products(scaled, f, q, start, max(start, min(end[p], end[q])), products, p)
 
 
-@jit
-def sector_equations(cells, half, middle, radii, widths, degree, strengths, signal, ground, noise, spread, ranges, f, products,
-                     stats, scatter):
-    """Weighted normal equations of some sectors and one group, in the upper triangle of `products`; columns as above.
+@jit(fastmath=True)
+def _multiply(one, other, begin, end, out):
+    """one * other in the bins from begin to end."""
+    for i in range(begin, end):
+        for j in range(out.shape[1]):
+            out[i, j] = one[i, j] * other[i, j]
 
-    The present signal gives the variances and residuals, from which `stats` and `scatter` are fed as in weigh_cells; `ranges`
-    and `f` are working space.
+
+@jit
+def moments(values, x, begin, end, number, sums):
+    """sums[k] = sum over the bins of values * x^k, for k below `number` and up to three more; the values are used up."""
+    for k in range(0, number, POWERS):
+        sum_powers(values, x, begin, end, sums, k)
+
+
+@jit(fastmath=True)
+def ring_terms(sums, q, scale, offset, before, strength, height, place, width):
+    """Sums over T u^k x^q, k from 0 to 2, as they belong to height, place and width of a ring T: from the moments of T in x.
+
+    u = scale * x + offset, the distance from the ring in its widths. All of them, (sectors,), are multiplied by `before`, the
+    two last by `strength`, the ring's amplitude over its width.
     """
-    m = 3 * widths.shape[0] + 1 + degree
-    supports(half, middle, cells.shape[1], radii, widths, ranges[0], ranges[1])
-    sector_columns(cells[2], half, middle, ranges[0], ranges[1], radii, widths, degree, strengths, signal, ground, f)
-    f[m] = cells[1]
-    weigh_cells(cells[0], f[m], f[m + 1], noise, spread, f[m + 2], stats, scatter)
-    weighted_products(f, f[m + 2], m, ranges[0], ranges[1], f[m + 3], products)
+    one, two, three = sums[q], sums[q + 1], sums[q + 2]
+    for j in range(height.shape[0]):
+        a, b, c = scale[j], offset[j], before[j] * strength[j]
+        height[j] = before[j] * one[j]
+        place[j] = c * (a * two[j] + b * one[j])
+        width[j] = c * (a * (a * three[j] + 2 * b * two[j]) + b * b * one[j])
+
+
+@jit
+def _cell(products, p, q):
+    """Where the upper triangle has the product of two columns."""
+    return products[min(p, q), max(p, q)]
+
+
+@jit(fastmath=True)
+def sector_products(value, weights, slope, u, shape, begin, end, half, middle, radii, widths, degree, strengths, ground,
+                    work, sums, products):
+    """Weighted products of the model's columns, (column, column, sector): upper triangle, and with the data.
+
+    Columns: amplitudes (n), B_0, B_1, radii (n), widths (n), B_2 ... B_d, data. All are Gaussians or none, times powers of the
+    place, so that moments tell all products: the columns themselves are not needed.
+    """
+    n, (bins, lanes), m = widths.shape[0], weights.shape, products.shape[0]
+    weighted, powers, one, none = work[0], work[1], np.ones(lanes), np.zeros(lanes)
+    scale, offset = np.empty((2, lanes))
+    ground_of = np.arange(3 * n, 3 * n + degree + 1)
+    ground_of[0], ground_of[1] = n, n + 1
+    powers[:] = weights
+    moments(powers, slope, 0, bins, 2 * degree + 1, sums)
+    for p in range(degree + 1):
+        for q in range(p, degree + 1):
+            products[ground_of[p], ground_of[q]] = sums[p + q]
+    _multiply(weights, value, 0, bins, powers)
+    moments(powers, slope, 0, bins, degree + 1, sums)
+    for p in range(degree + 1):
+        products[ground_of[p], m] = sums[p]
+    for k in range(n):
+        first, last, at, wide = begin[k], end[k], n + 2 + k, 2 * n + 2 + k
+        _multiply(weights, shape[k], first, last, weighted)
+        powers[first:last] = weighted[first:last]
+        moments(powers, slope, first, last, degree + 3, sums)
+        for j in range(lanes):
+            scale[j] = half / (widths[k] * ground[0, j])
+            offset[j] = (middle - radii[k, j]) / widths[k] - scale[j] * ground[1, j]
+        for q in range(degree + 1):
+            ring_terms(sums, q, scale, offset, one, strengths[k], products[k, ground_of[q]],
+                       _cell(products, at, ground_of[q]), _cell(products, wide, ground_of[q]))
+        _multiply(weighted, value, first, last, powers)
+        moments(powers, u[k], first, last, 3, sums)
+        ring_terms(sums, 0, one, none, one, strengths[k], products[k, m], products[at, m], products[wide, m])
+        for r in range(k, n):
+            _multiply(weighted, shape[r], max(first, begin[r]), min(last, end[r]), powers)
+            moments(powers, u[k], max(first, begin[r]), min(last, end[r]), 5, sums)
+            for j in range(lanes):
+                scale[j], offset[j] = widths[k] / widths[r], (radii[k, j] - radii[r, j]) / widths[r]
+            for a, p in enumerate((k, at, wide)):
+                ring_terms(sums, a, scale, offset, strengths[k] if a > 0 else one, strengths[r], _cell(products, p, r),
+                           _cell(products, p, n + 2 + r), _cell(products, p, 2 * n + 2 + r))
+
+
+@jit
+def sector_equations(cells, half, middle, radii, widths, degree, strengths, signal, ground, noise, spread, work, products,
+                     stats, scatter):
+    """Weighted normal equations of some sectors and one group, those of `sector_products`; `strengths` are over the widths.
+
+    The present signal gives the variances and residuals, from which `stats` and `scatter` are fed as in weigh_cells. `work`
+    (2 n + 5, bins, sectors) is working space.
+    """
+    n, lanes = widths.shape[0], cells.shape[2]
+    slope, expected, weights, u, shape = work[0], work[1], work[2], work[5:5 + n], work[5 + n:]
+    begin, end, sums = np.empty(n, np.int64), np.empty(n, np.int64), np.empty((2 * degree + 1 + POWERS, lanes))
+    ring_shapes(cells[2], half, middle, radii, widths, begin, end, u, shape)
+    expected_signal(cells[2], ground, signal, shape, begin, end, slope, expected)
+    weigh_cells(cells[0], cells[1], expected, noise, spread, weights, stats, scatter)
+    sector_products(cells[1], weights, slope, u, shape, begin, end, half, middle, radii, widths, degree, strengths, ground,
+                    work[3:5], sums, products)
 
 
 @jit
 def complete(products, n, degree, lane, full):
     """Equations with the common coefficients inserted: these have the same columns as the deviations.
 
-    From the columns of sector_equations (m, m + 1, sectors) to deviations (n + 2), radii, widths, A (n), B_0 ... B_d, data,
+    From those of sector_products (m, m + 1, sectors) to deviations (n + 2), radii, widths, A (n), B_0 ... B_d, data,
     (m, m + 2, all sectors), for the sectors from `lane` on.
     """
     base, m = n + 2, 4 * n + 3 + degree
@@ -230,11 +298,16 @@ def complete(products, n, degree, lane, full):
 
 @jit
 def tie_down(full, precision, expected):
-    """Add what is expected of the deviations (unknown, sector), with its precision, to the equations of all sectors."""
+    """Add what is expected of the deviations (unknown, sector), with its precision, to the equations of all sectors.
+
+    Free deviations are tied down by a trace: the common value is then their mean, or else it would be any.
+    """
     m = full.shape[0]
     for p in range(precision.shape[0]):
         if precision[p] == np.inf:
             full[p, p] *= STIFF
+        elif precision[p] == 0.0:
+            full[p, p] *= 1 + LOOSE
         else:
             full[p, p] += precision[p]
             full[p, m] += precision[p] * expected[p]
@@ -563,12 +636,12 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
     """
     total[:] = 0.0
     stats[:] = 0.0
-    n_sectors, end, ranges = harmonics.shape[1], 0, np.empty((2, store.shape[1]), np.int64)
+    n_sectors, end = harmonics.shape[1], 0
     for g in range(lo.shape[0]):
         k0, n, degree, bins = ring_first[g], ring_first[g + 1] - ring_first[g], degrees[g], first[g + 1] - first[g]
-        half, lanes, m = 0.5 * step[g] * bins, sectors_at_once(n, degree, bins, n_sectors), 3 * n + 1 + degree
+        half, lanes, m = 0.5 * step[g] * bins, sectors_at_once(n, bins, n_sectors), 3 * n + 1 + degree
         full = _equations_of(store[g], n, degree)
-        work, products, scatter = np.empty((m + 4, bins, lanes)), np.empty((m, m + 1, lanes)), np.empty((2, lanes))
+        work, products, scatter = np.empty((2 * n + 5, bins, lanes)), np.empty((m, m + 1, lanes)), np.empty((2, lanes))
         places, strong, heights = np.empty((n, lanes)), np.empty((n, lanes)), np.empty((n + 1 + degree, lanes))
         middle, ground = lo[g] + half, np.empty((2, lanes))
         for lane in range(0, n_sectors, lanes):
@@ -582,10 +655,11 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
                     ground[0, j], ground[1, j] = 1 / stretched, ((middle - x - y) / stretched - middle) / half
                 for k in range(n):
                     places[k, j] = radii[k0 + k] * stretched + x + y + shifts[k0 + k, lane + j]
-            strong[:] = strengths[k0:k0 + n, some]
+            for k in range(n):
+                strong[k] = strengths[k0 + k, some] / widths[k0 + k]
             heights[:] = signal[g, :n + 1 + degree, some]
             sector_equations(block, half, middle, places, widths[k0:k0 + n], degree, strong, heights, ground, noise,
-                             spreads[g, some], ranges, work, products, stats, scatter)
+                             spreads[g, some], work, products, stats, scatter)
             complete(products, n, degree, lane, full)
             for j in range(lanes):
                 roughness[g, lane + j] = spreads[g, lane + j] * scatter[0, j] / max(scatter[1, j], 1.0)
@@ -742,7 +816,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
     harmonics, information = harmonics_of(angles), np.zeros(scores.shape)
     spreads, roughness, expected = np.ones(scores.shape), np.ones(scores.shape), np.zeros(variances.shape)
     cells = np.empty(3 * n_sectors * table.shape[1])
-    gather_cells(table, first, lo, step, ring_first, degrees, cells)
+    gather_cells(table, first, lo, step, ring_first, cells)
     along = np.zeros(lo.shape[0], np.bool_)
     for g in range(lo.shape[0]):
         for k in range(ring_first[g], ring_first[g + 1]):
