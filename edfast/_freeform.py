@@ -9,8 +9,8 @@ from ._profile import unrolled
 
 _SECTORS = 64
 _BLOCK = 12.0       # widths of the narrowest ring in a block,
-_FINENESS = 3.5     # bins in a width,
-_FINEST = 0.7       # which are so wide at least [pixel],
+_FINENESS = 5.0     # bins in a width,
+_FINEST, _COARSEST = 0.7, 1.0   # which are so wide at least, and at most as long as _MOST reach to the edge [pixel],
 _MOST = 700         # and so many at most
 _INNER = 0.25, 4.0  # where it begins: in radii of the innermost ring, and [pixel] at least
 _STEP = 0.5         # widths by which it moves in one step at most
@@ -60,8 +60,9 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
     height, width = frame.image.shape
     far = max(math.dist(state.center, (x, y)) for x in (0, width) for y in (0, height))
     lo, finest = max(_INNER[0] * state.radii.min(), _INNER[1]), state.widths.min()
-    step = max(finest / _FINENESS, _FINEST)
-    n, bins = min((min(far, 1.2 * max(height, width)) - lo) / step, _MOST), round(_BLOCK * max(finest / step, 1.0))
+    reach = min(far, 1.2 * max(height, width)) - lo
+    step = max(min(finest / _FINENESS, max(_COARSEST, reach / _MOST)), _FINEST)
+    n, bins = min(reach / step, _MOST), round(_BLOCK * max(finest / step, 1.0))
     blocks = int(n / bins)
     if not blocks:
         return None

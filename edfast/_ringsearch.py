@@ -17,6 +17,7 @@ _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of
 _PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first,
 _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the second one, this share
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
+_HIDDEN = 0.1       # share of the light just outside of a stop that is seen within it at most
 _SOLID, _LEAST, _MOST = 0.6, 9, 0.25    # share of its box that a saturated disc fills; its size: blocks, share of the image
 MIDDLE = 512        # longest side of the image on which rings are looked for and roughly fitted [blocks]
 COARSE = 160        # longest side of the small image that is searched [blocks]
@@ -186,7 +187,7 @@ class Search:
         coarse.radial_quantile(self.means, self.usable, away, 0.65, 8, profile)
         if np.isfinite(profile).sum() < 8:
             return self._glare
-        # About the centre, where a stop hides every direction, the first radius that is bright all round tells what to expect.
+        # About the centre, where a stop hides every direction, the first radius that is bright tells what to expect.
         profile -= self.dark
         inner = coarse.expected_light(profile, 5 * self._noise / (2 * self._reach + 1), expected)
         least, growth = max(6, int(0.0003 * self.means.size)), max(1 + self._reach // 2, math.ceil(_PENUMBRA / size))
@@ -198,7 +199,7 @@ class Search:
             return _clean(flags, least, growth)
 
         found = shadow()
-        if found.any() and inner:
+        if found.any() and (inner := max(inner, _rim(int(away[found > 0].min()) + growth, profile, expected))):
             expected[:inner] = expected[inner:inner + 3].min()
             found = shadow()
         return found | self._glare
@@ -220,9 +221,9 @@ class Search:
         coarse.contrast(self.means, weights, reach, self.dark, out)
         return out
 
-    def score(self, contrast, weights, x, y):
-        """How much of the contrast is a function of the distance from (x, y)."""
-        return coarse.profile_score(contrast, weights, x, y, self._bins)
+    def score(self, contrast, weights, x, y, e1=0.0, e2=0.0):
+        """How much of the contrast is a function of the distance from (x, y), with the strain (e1, e2) undone."""
+        return coarse.ellipse_score(contrast, weights, (x, y, e1, e2), self._bins)
 
     def climb(self, contrast, weights, best, x, y, step=1.0):
         """The nearest maximum of the score: (score, x, y)."""
@@ -269,6 +270,12 @@ class Search:
                 if len(_apart([*given, (x, y)])) > len(given):
                     given.append((x, y))
                     yield x, y
+
+
+def _rim(last, profile, expected):
+    """The first bright radius where all is dark up to the `last` one before shadows show: a stop hides all of it. Or 0."""
+    within, beyond = profile[:last + 1], expected[last + 3:last + 6]
+    return last + 3 if len(beyond) and within.max() < _HIDDEN * beyond.min() else 0
 
 
 def nearby_center(image, bad, cx, cy):

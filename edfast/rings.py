@@ -60,6 +60,7 @@ _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being
 _CLEAR = 2000.0     # quality from where on no other candidate is tried, if the sectors are calm
 _BRIGHT = 1e5       # what is told from where on a rough fit serves although its rings have moved by as much as their width
 _TOO_WIDE = 1.4     # times as wide as the rings are may be the widths for which cells and annuli were chosen
+_SYMMETRIC = 0.6    # share of the best score of the search that the place of a fit must have
 _STRAINED = 0.06    # strain at which the rings must stand out twice as clearly: what lies there by chance fits some ellipse
 _STRETCHED = 0.15   # strain from where on what was fitted is no ring: an axis ratio of 1.35
 _SPOT = 3.0         # times the typical height beyond which a sector's is that of a spot
@@ -760,7 +761,10 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
         if found is not None:
             agreed = True
             try:
-                return _last_fit(levels, _behind_rim(found, ellipse), radius, ellipse, max_rings)
+                fit = _last_fit(levels, _behind_rim(found, ellipse), radius, ellipse, max_rings)
+                if levels.symmetry(fit) > _SYMMETRIC * max(levels.search.score(*levels.search.lit, *place) for place in tried):
+                    return fit
+                why = "what looks like one is not where the image is symmetric about a centre"
             except RingNotFoundError as error:
                 why = str(error)
         reason = why or reason
@@ -922,6 +926,12 @@ class _Levels(NamedTuple):
     def place(self, center):
         """(x, y) of the search [blocks] where a centre is [pixel]."""
         return np.array([(v + 0.5) / self.factor / self.size - 0.5 for v in center])
+
+    def symmetry(self, fit):
+        """How much of the contrast of the small image is a function of the distance from a fitted centre, as `Search.score`."""
+        stretch = 0.5 * math.log(fit.axis_ratio)
+        return self.search.score(*self.search.lit, *self.place(fit.center), stretch * math.cos(2 * fit.angle),
+                                 stretch * math.sin(2 * fit.angle))
 
     def look(self, place, uneven=False):
         """(frame, start): the middle-sized image with the shadows about a place of the search, and that place in it.

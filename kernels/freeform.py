@@ -28,6 +28,7 @@ NEAR = 1.0              # squared step, in standard errors, below which the weig
 WEIGHINGS = 4           # and how often, with the noise of each block
 HOPELESS = 12           # turns after which what has never come near will not
 LEAST = 8.0             # bins of a block that a sector must show
+MOST = 16.0             # squared score that counts at most
 APART = 15.0, 60.0      # chi2 of a block's own centre from where on it loses weight, and from where on it has none
 
 
@@ -134,6 +135,19 @@ def leave_out(scores, information, harmonics, weights):
 
 
 @jit
+def admit_scatter(scores, noise):
+    """Raise the noise of blocks whose sectors scatter more than it explains: bins blur what is bright and narrow."""
+    for g in range(scores.shape[0]):
+        total = number = 0.0
+        for j in range(scores.shape[1]):
+            if scores[g, j] != 0.0:
+                total += min(scores[g, j] ** 2, MOST)
+                number += 1.0
+        if total > (1 + 2 * np.sqrt(2 / max(number, 1.0))) * number:
+            noise[g] *= total / number
+
+
+@jit
 def add_block(g, middle, harmonics, information, gradient, weights, total):
     """Add what the sectors of block g say of their shifts to the equations of centre, strain, and the blocks' own shifts."""
     size, f = total.shape[0], np.empty(4)
@@ -230,6 +244,8 @@ def fit_freeform(table, angles, lo, step, ellipse, widest, enough, noise, geomet
                 weighings += 1
                 reweigh(scores, information, weights)
                 leave_out(scores, information, harmonics, weights)
+                if weighings == WEIGHINGS:
+                    admit_scatter(scores, noise)
         if (weighings == WEIGHINGS and gain < enough) or (weighings == 0 and turn == HOPELESS):
             break
     invert(total, covariance)

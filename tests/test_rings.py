@@ -382,6 +382,32 @@ def test_a_plain_pattern_is_found_at_the_first_attempt(look, monkeypatch):
     assert len(attempts) == 1
 
 
+@pytest.mark.parametrize("seed", [3, 40])
+def test_rounding_does_not_move_the_centre(seed):
+    """Another unit of the counts rounds all numbers otherwise: what is not determined must not make it a matter of chance."""
+    image = scenes.render(scenes.draw(seed)).astype(float)
+    fit = fit_ring(image)
+    for unit in (0.7, 1e4 / 3):
+        other = fit_ring(unit * image)
+        assert other.n_rings == fit.n_rings
+        assert math.dist(other.center, fit.center) < 1e-3 * fit.center_err
+
+
+@pytest.mark.parametrize("transmission", [0.0, 0.01])
+def test_a_stop_that_hides_every_direction_is_found_whole(transmission):
+    # What it lets through shines brightest about the centre.
+    stop = BeamStop(40, 5.3, 16, (106.7, 122.2), transmission=transmission, edge=0.6)
+    image, truth = ring_pattern((256, 256), center=(113.7, 115.5), radii=[56], widths=[2.3], amplitudes=[1270],
+                                background=15700, background_decay=32, beamstop=stop, random_state=1)
+    means, share = _ringsearch.block_means(image, kernel_mask(None), 2)
+    found = _ringsearch.Search(means, share).stop((truth.cx + 0.5) / 2 - 0.5, (truth.cy + 0.5) / 2 - 0.5, size=2)
+    y, x = np.indices(found.shape) * 2 + 0.5
+    assert found[np.hypot(x - 106.7, y - 122.2) < 38].all()
+    assert not found[(np.abs(np.hypot(x - truth.cx, y - truth.cy) - 56) < 4) & (y > 122)].any()
+    fit = fit_ring(image)
+    assert math.dist(fit.center, truth.center) < 4 * fit.center_err < 0.06
+
+
 def test_narrow_rings_need_no_second_method(monkeypatch):
     """Half a block beside their centre narrow rings hardly show: the candidate is climbed before it is judged."""
     image, truth = ring_pattern((2048, 2048), (1007.5, 1042.5), random_state=2)
