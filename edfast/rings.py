@@ -1174,12 +1174,14 @@ def _settle_clearest(frame, radial, state, factor, rings, ellipse):
             number, why = number // 2, outcome
             continue
         # What leant on one that fell must stand alone.
-        left = outcome / size
+        left, why = outcome / size, _EDGE
         standing = _stand(radial, left, _STANDING, fitted=len(left)) if len(left) < number else np.ones(number, bool)
         if standing.all():
             return solution
-        rings, why = left[standing], _EDGE
-        number = len(rings)
+        if standing.any():
+            rings, number = left[standing], standing.sum()
+        else:
+            number //= 2
     raise RingNotFoundError(why)
 
 
