@@ -11,9 +11,10 @@ from ._pawley import fit_profile
 from ._places import N, find_places
 from ._ponifile import Poni
 from ._profile import ring_height, ring_profile
+from ._ringlook import MAX_RINGS
 from ._scene import Detector
 from .geometry import poni_with_center, to_integrator
-from .rings import _MAX_RINGS, RingNotFoundError, fit_ring
+from .rings import RingNotFoundError, fit_ring
 
 _MOST_POINTS = 6000     # of the reciprocal lattice: as many as are worth the time of listing them
 _FINEST = 0.3           # smallest d-spacing that is looked for [Angstrom]
@@ -186,10 +187,10 @@ def calibrate_image(image, crystal, setup, *, distance=None, mask=None, tilt=Fal
 def _find_rings(image, mask):
     """The joint fit of the rings, very dim ones too; as circles where ellipses do not settle on a centre."""
     try:
-        return fit_ring(image, mask=mask, max_rings=_MAX_RINGS)
+        return fit_ring(image, mask=mask, max_rings=MAX_RINGS)
     except RingNotFoundError:
         try:
-            return fit_ring(image, mask=mask, max_rings=_MAX_RINGS, ellipse=False)
+            return fit_ring(image, mask=mask, max_rings=MAX_RINGS, ellipse=False)
         except RingNotFoundError as error:
             raise CalibrationError(str(error)) from error
 

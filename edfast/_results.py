@@ -25,6 +25,10 @@ class EllipseFit(NamedTuple):
     angle: float
 
 
+class RingNotFoundError(ValueError):
+    """There is no ring pattern in the image, or none whose centre can be told."""
+
+
 class Ring(NamedTuple):
     """One ring of a `RingFit`.
 

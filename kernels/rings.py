@@ -181,7 +181,7 @@ def weighted_products(f, weights, m, begin, end, scaled, products):
 
 @jit(fastmath=True)
 def _multiply(one, other, begin, end, out):
-    """one * other in the bins from begin to end."""
+    """The product of both in the bins from begin to end."""
     for i in range(begin, end):
         for j in range(out.shape[1]):
             out[i, j] = one[i, j] * other[i, j]

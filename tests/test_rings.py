@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 import edfast
 from benchmarks import scenes
-from edfast import _memory, _ringsearch, rings
+from edfast import _memory, _ringfit, _ringlast, _ringlook, _ringsearch, rings
 from edfast._validation import kernel_mask
 from edfast.rings import RingNotFoundError, fit_ring
 from edfast.simulate import BeamStop, ring_pattern
@@ -104,7 +104,7 @@ def test_the_rings_of_another_image_need_no_search(name, monkeypatch):
     before = fit_ring(simulate(1, **look)[0])
     cx, cy = look.get("center", BASE["center"])
     image, truth = simulate(2, **look | {"center": (cx + 1.7, cy - 0.8)})
-    monkeypatch.delattr(rings, "_try")
+    monkeypatch.delattr(rings, "try_rings")
     fit = fit_ring(image, like=before)
     assert_right(fit, truth.center, bound)
     assert fit.n_rings == before.n_rings
@@ -112,7 +112,7 @@ def test_the_rings_of_another_image_need_no_search(name, monkeypatch):
 
 def test_one_circle_of_another_image(monkeypatch):
     before = fit_ring(simulate(1)[0])
-    monkeypatch.delattr(rings, "_try")
+    monkeypatch.delattr(rings, "try_rings")
     fit = fit_ring(simulate(2)[0], like=before, max_rings=1, radius=91, ellipse=False)
     assert fit.n_rings == fit.axis_ratio == 1
     assert fit.radius == pytest.approx(90, abs=0.3)
@@ -376,7 +376,7 @@ def test_sixteen_threads_at_once():
 def test_a_plain_pattern_is_found_at_the_first_attempt(look, monkeypatch):
     """The inside of one bright ring passes for a shadow, and must not send the search elsewhere first."""
     attempts = []
-    monkeypatch.setattr(rings, "_try", lambda *args, _try=rings._try: attempts.append(args) or _try(*args))
+    monkeypatch.setattr(rings, "try_rings", lambda *args, try_rings=rings.try_rings: attempts.append(args) or try_rings(*args))
     image, truth = ring_pattern((512, 512), (245.4, 260.7), random_state=0, **look)
     assert_right(fit_ring(image), truth.center, 0.02)
     assert len(attempts) == 1
@@ -563,10 +563,10 @@ def test_what_tells_next_to_nothing_replaces_no_pattern(monkeypatch):
 
     def found(scale):
         levels = rings._levels(np.random.default_rng(1).poisson(scale * image), kernel_mask(None))
-        return rings._best(levels, levels.search.centers(), rings._try, True, False)[0]
+        return rings._best(levels, levels.search.centers(), rings.try_rings, True, False)[0]
 
     pattern, little = found(1), found(0.02)
-    monkeypatch.setattr(rings, "_try", lambda *args: tuple(little)[1:])
+    monkeypatch.setattr(rings, "try_rings", lambda *args: tuple(little)[1:])
     pattern.solution.chi2 = 16.0
     assert pattern.solution.worth < little.solution.worth
     assert rings._behind_rim(pattern, True) is pattern
@@ -597,8 +597,8 @@ def test_a_start_off_its_place_makes_no_lasting_shadows(seed, monkeypatch):
     """About a wrong centre the gaps beside narrow rings look dark: a sixth of the image was left out, a ring torn in two."""
     image, _ = simulate(seed, **SCENES["ellipse"][0])
     frames = []
-    monkeypatch.setattr(rings, "_reshaded", lambda frame, *args, _reshaded=rings._reshaded: frames.append(frame) or _reshaded(
-        frame, *args))
+    monkeypatch.setattr(_ringlast, "_reshaded", lambda frame, *args, _reshaded=_ringlast._reshaded: frames.append(
+        frame) or _reshaded(frame, *args))
     for turned in (image, image[:, ::-1], image[::-1], image.T):
         fit = fit_ring(turned)
         assert [ring.radius for ring in fit.rings] == pytest.approx([55, 90], abs=0.1)
@@ -632,8 +632,8 @@ def test_what_misleads_the_last_fit(seed, exposure, most):
 @pytest.mark.parametrize("place", [20.0, 20.3, 20.5, 20.9])
 def test_flanks_of_a_narrow_ring_are_known_to_a_fraction_of_a_bin(place):
     mean = np.exp(-0.5 * (np.arange(60) - place) ** 2)
-    radial = rings._Profile(None, mean, np.full(60, 1e-3), None, None)
-    sides = rings._sides(radial, np.array([place + 0.5, 1.0, 1.0, 50.0]))
+    radial = _ringfit.Profile(None, mean, np.full(60, 1e-3), None, None)
+    sides = _ringlook._sides(radial, np.array([place + 0.5, 1.0, 1.0, 50.0]))
     assert sum(sides.flanks) == pytest.approx(2 * math.sqrt(2 * math.log(2)), abs=0.3)
     assert not sides.lopsided
 
