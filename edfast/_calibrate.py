@@ -22,6 +22,7 @@ _WIDEST = 80.0          # largest angle [degree]
 _DIFFUSE = 2.5          # a ring so many times as wide as the others is none
 _VISIBLE = 5.0          # significance of a weak ring that is only found where it is expected
 _LEAST_HEIGHT = 0.005   # of the strongest ring, for a weak one that no reflection is known for yet
+_STRONG = 0.5           # of the height of the highest: a strong ring
 _UNSURE = 0.1           # of its width: what a neighbour may do to a weak ring that was not fitted together with it
 _CLOSE = 0.03           # agreements that differ by less do not decide between two camera lengths
 _UNLIKELY = 12.0    # logarithm of the odds by which the radii speak against the rival of a camera length that agrees as well
@@ -225,10 +226,11 @@ def _pattern(image, mask, fit):
     radii, mean, error, coverage = ring_profile(image, fit, mask=mask)
     rest = _without(fit.rings, mean, error)
     rows = [(ring.radius, ring.radius_err, ring.amplitude) for ring in sharp]
-    strongest = max(rows, key=lambda row: row[2])[0]
+    highest = max(row[2] for row in rows)
+    strong = min(row[0] for row in rows if row[2] > _STRONG * highest)
     seen = np.flatnonzero(coverage > 0.6)
-    # Inside half the radius of the strongest ring the direct beam's foot hides what there is.
-    inner = max(0.5 * strongest, seen[0] + 2 * width if len(seen) else 0)
+    # Inside half the radius of the first strong ring the direct beam's foot hides what there is.
+    inner = max(0.5 * strong, seen[0] + 2 * width if len(seen) else 0)
     outer = np.flatnonzero(coverage > 0.3)[-1] - 2 * width
     arguments: list = [*np.array(rows).T, width, inner, outer, radii, mean, rest, error]
     pattern = _matching.Pattern(*arguments)

@@ -15,6 +15,7 @@ _MOST = 700         # and so many at most
 _INNER = 0.25, 4.0  # where it begins: in radii of the innermost ring, and [pixel] at least
 _STEP = 0.5         # widths by which it moves in one step at most
 _SLOPE = 15         # bins of a profile whose mean slope says nothing of the centre
+_CLEAR = 5.0        # times as much as by chance must a profile tell for it to be told from its noise
 
 
 class Freeform(NamedTuple):
@@ -27,30 +28,33 @@ class Freeform(NamedTuple):
     gain: float
 
 
+def _told(radial, values, radii):
+    """What a shift tells by some values instead of the means of a radial profile, and how much of it by chance alone."""
+    begin = int(_INNER[0] * radii.min())
+    known = np.where(radial.error < np.inf, 1 / radial.error ** 2, 0.0)[begin:]
+    weight = np.minimum(np.minimum(known[:-2], known[1:-1]), known[2:])
+    some = np.ones(min(_SLOPE, len(weight)))
+    slope = 0.5 * (values[begin + 2:] - values[begin:-2])
+    usual = np.convolve(weight * slope, some, "same") / np.maximum(np.convolve(weight, some, "same"), 1e-300)
+    # By chance each bin tells a half.
+    return weight @ (slope - usual) ** 2, 0.5 * np.count_nonzero(weight)
+
+
 def unexplained(radial, rings):
     """What is told of a shift by that of a radial profile which its rings leave, in what is told by the rings.
 
-    `radial` has `mean` and `error`, rows of `rings` begin with radius, width and height.
+    It is 0 where all of the profile tells little more than its noise. `radial` has `mean` and `error`, rows of `rings` begin
+    with radius, width and height.
     """
     from .kernels import profile
 
     radii, widths, heights = np.ascontiguousarray(rings.T[:3])
+    told, chance = _told(radial, radial.mean, radii)
+    if not told > _CLEAR * chance:
+        return 0.0
     rest = radial.mean.copy()
     profile.subtract_rings(rest, radii, widths, heights, -1)
-    begin = int(_INNER[0] * radii.min())
-    known = np.where(radial.error < np.inf, 1 / radial.error ** 2, 0.0)[begin:]
-    weight = np.minimum(np.minimum(known[:-2], known[1:-1]), known[2:])
-    if not weight.any():
-        return 0.0
-    some = np.ones(min(_SLOPE, len(weight)))
-
-    def told(values):
-        slope = 0.5 * (values[begin + 2:] - values[begin:-2])
-        usual = np.convolve(weight * slope, some, "same") / np.maximum(np.convolve(weight, some, "same"), 1e-300)
-        return weight @ (slope - usual) ** 2
-
-    # By chance alone each bin tells a half.
-    return (told(rest) - 0.5 * np.count_nonzero(weight)) / max(told(radial.mean - rest), 1e-300)
+    return (_told(radial, rest, radii)[0] - chance) / max(_told(radial, radial.mean - rest, radii)[0], 1e-300)
 
 
 def fit_freeform(frame, state, ellipse, enough=1e-3):
