@@ -17,6 +17,7 @@ _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of
 _PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first,
 _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the second one, this share
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
+_FRINGES = 4.0      # blocks to either side in which a better place is looked for
 _HIDDEN = 0.1       # share of the light just outside of a stop that is seen within it at most
 _SOLID, _LEAST, _MOST = 0.6, 9, 0.25    # share of its box that a saturated disc fills; its size: blocks, share of the image
 MIDDLE = 512        # longest side of the image on which rings are looked for and roughly fitted [blocks]
@@ -242,6 +243,12 @@ class Search:
         contrast, open_ = self.lit
         return self.climb(contrast, open_, self.score(contrast, open_, x, y), x, y, step)[1:]
 
+    def around(self, x, y):
+        """The best (x, y) nearby: where fringes are hardly wider than blocks, each of them is a maximum of its own."""
+        steps = np.arange(-_FRINGES, _FRINGES + 0.25, 0.5)
+        places = [(x + dx, y + dy) for dx in steps for dy in steps]
+        return self.near(*max(places, key=lambda place: self.score(*self.lit, *place)), step=1.0)
+
     def stretched(self, x, y):
         """(x, y, e1, e2): where ellipses about a place nearby explain most, and their strain."""
         place = np.array([x, y, 0.0, 0.0])
@@ -261,14 +268,14 @@ class Search:
         given: list = []
         starts: list = []
         for most, found in zip(_CLIMBS, self._proposals(contrast, open_), strict=True):
-            starts = [start[1:] for start in starts] + found
-            starts = sorted(((self.score(contrast, open_, x, y), x, y) for x, y in _apart(starts)), reverse=True)
+            starts += [(self.score(contrast, open_, x, y), x, y) for x, y in found]
+            starts = _apart(sorted(starts, reverse=True))
             for start in starts[:most]:
                 best, x, y = self.climb(contrast, open_, *start)
                 if most == _CLIMBS[0] and not _plain(best, [score for score, *_ in starts[1:]], open_.sum()):
                     break
-                if len(_apart([*given, (x, y)])) > len(given):
-                    given.append((x, y))
+                if len(_apart([*given, (best, x, y)])) > len(given):
+                    given.append((best, x, y))
                     yield x, y
 
 
@@ -303,12 +310,12 @@ def _plain(best, others, whole):
     return best > _PLAIN * whole or best > max(_AHEAD * max(others, default=0.0), _SEEN * whole)
 
 
-def _apart(points):
-    """Those of the points (x, y) that do not lie within 1.5 blocks of an earlier one."""
+def _apart(starts):
+    """Those of the starts (score, x, y) that do not lie within 1.5 blocks of an earlier one."""
     chosen: list = []
-    for x, y in points:
-        if all(np.hypot(x - u, y - v) > 1.5 for u, v in chosen):
-            chosen.append((x, y))
+    for start in starts:
+        if all(math.dist(start[1:], other[1:]) > 1.5 for other in chosen):
+            chosen.append(start)
     return chosen
 
 

@@ -32,8 +32,10 @@ _SECOND = 2         # of them that get further chances
 _CLEAR = 2000.0     # quality from where on no other candidate is tried, if the sectors are calm
 _CLEARLY = 4        # times as clearly must rings stand out that are seen only where the background is taken to be uneven
 _ASTRAY = 0.75      # blocks that a start may have been off its place before its shadows are looked for once more
-_SYMMETRIC = 0.6    # share of the best score of the search that the place of a fit must have
+_CONTRADICTORY = 2.5    # chi2 of a fit from where on sectors plainly contradict each other
+_SYMMETRIC = 0.6, 0.95  # shares of the best score of the search that the place of a fit must have: of any, and of such a one
 _USUAL = 16.0, 2.0  # radius and width of a ring, where nothing is known of them yet
+_NEARBY = 10.0       # squared step, in standard errors, with which the whole profile is near enough for rings to be tried
 _CLEARANCE = 0.5    # widths that a ring is kept off a shadow, and what has been taken for its penumbra
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _MISSED = 0.25      # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted
@@ -129,13 +131,24 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
             agreed = True
             try:
                 fit = _last_fit(levels, _behind_rim(found, ellipse), radius, ellipse, max_rings)
-                if levels.symmetry(fit) > _SYMMETRIC * max(levels.search.score(*levels.search.lit, *place) for place in tried):
+                if not _astray(levels, fit, tried):
                     return fit
                 why = "what looks like one is not where the image is symmetric about a centre"
             except RingNotFoundError as error:
                 why = str(error)
         reason = why or reason
     raise RingNotFoundError(f"no ring found: {reason}")
+
+
+def _astray(levels, fit, tried):
+    """Whether the image is so much more symmetric about a place of the search that a fit must have missed its centre.
+
+    Where sectors contradict each other the search may have been led to a wrong fringe: any better place nearby is enough.
+    """
+    search, contradictory = levels.search, fit.chi2 > _CONTRADICTORY
+    places = [*tried, *(search.around(*place) for place in tried[:_SECOND])] if contradictory else tried
+    best = max(search.score(*search.lit, *place) for place in places)
+    return levels.symmetry(fit) < _SYMMETRIC[contradictory] * best
 
 
 def _noted(starts, tried):
@@ -151,13 +164,13 @@ def _first(tried):
 
 
 def _centred(levels, places, ellipse):
-    """The places, with strain, that a profile of any shape shows next to some: for rings so narrow that they must be right."""
+    """The places, with strain, that a profile of any shape shows about some: for rings so narrow that they must be right."""
     from ._freeform import fit_freeform
 
     for place in places:
-        frame, start = levels.look(place)
+        frame, start = levels.look(levels.search.around(*place))
         free = fit_freeform(frame, State(start.center, start.strain, [_USUAL[0]], [_USUAL[1]]), ellipse, enough=1e-2)
-        if free is not None and free.gain < 1:
+        if free is not None and free.gain < _NEARBY:
             yield *((free.center + 0.5) / levels.size - 0.5).tolist(), *free.strain.tolist()
 
 

@@ -273,3 +273,13 @@ def test_bins_that_nothing_fills_do_not_matter(start):
     geometry, errors, *_ = fitted(table, angles, start=start)
     assert_right(geometry, errors)
     np.testing.assert_allclose(geometry, fitted(table, angles)[0], rtol=0, atol=1e-9)
+
+
+def test_blocks_whose_sectors_scatter_get_as_much_noise():
+    scores = np.random.default_rng(3).normal(size=(4, 64)) * [[1.0], [2.0], [0.5], [1.0]]
+    scores[0, :20] = 0.0    # nothing is known of them
+    scores[3, 5] = 50.0     # one that contradicts all others counts as 4 standard errors
+    noise = np.ones((4, 4)) * [[1.0], [3.0], [2.0], [1.0]]
+    freeform.admit_scatter(scores, noise)
+    np.testing.assert_array_equal(noise[[0, 2, 3]], [[1.0] * 4, [2.0] * 4, [1.0] * 4])
+    np.testing.assert_allclose(noise[1], 3 * np.minimum(scores[1] ** 2, freeform.MOST).mean())
