@@ -245,9 +245,10 @@ class Search:
 
     def around(self, x, y):
         """The best (x, y) nearby: where fringes are hardly wider than blocks, each of them is a maximum of its own."""
+        contrast, open_ = self.lit
         steps = np.arange(-_FRINGES, _FRINGES + 0.25, 0.5)
         places = [(x + dx, y + dy) for dx in steps for dy in steps]
-        return self.near(*max(places, key=lambda place: self.score(*self.lit, *place)), step=1.0)
+        return self.near(*max(places, key=lambda place: self.score(contrast, open_, *place)), step=1.0)
 
     def stretched(self, x, y):
         """(x, y, e1, e2): where ellipses about a place nearby explain most, and their strain."""

@@ -274,8 +274,8 @@ class _Levels(NamedTuple):
 
     def symmetry(self, fit):
         """How much of the contrast of the small image is a function of the distance from a fitted centre (`Search.score`)."""
-        stretch = 0.5 * math.log(fit.axis_ratio)
-        return self.search.score(*self.search.lit, *self.place(fit.center), stretch * math.cos(2 * fit.angle),
+        (contrast, weights), (x, y), stretch = self.search.lit, self.place(fit.center), 0.5 * math.log(fit.axis_ratio)
+        return self.search.score(contrast, weights, x, y, stretch * math.cos(2 * fit.angle),
                                  stretch * math.sin(2 * fit.angle))
 
     def look(self, place, uneven=False):
