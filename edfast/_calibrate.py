@@ -477,8 +477,7 @@ class _Solution(NamedTuple):
 def _solve(result, measured, tilted):
     """The `_Solution` with or without a tilt, by Gauss-Newton with numerical derivatives."""
     fit, tangents = result.fit, _tangents(result)
-    stretch = 0.5 * math.log(fit.a / fit.b)
-    origin = 0, fit.cx, fit.cy, stretch * math.cos(2 * fit.angle), stretch * math.sin(2 * fit.angle)
+    origin = 0, fit.cx, fit.cy, *fit.strain
     data = (measured.values + origin).ravel()
     values = np.array([fit.cx, fit.cy, result.distance, 0.0, 0.0, *origin[3:]])
     steps = np.diag([1e-3, 1e-3, 1e-6 * result.distance, 1e-5, 1e-5, 1e-6, 1e-6])

@@ -67,8 +67,7 @@ def find_places(image, mask, fit, radii, heights, ring, width):
 
     from .kernels import polar
 
-    stretch = 0.5 * math.log(fit.a / fit.b)
-    strain = stretch * math.cos(2 * fit.angle), stretch * math.sin(2 * fit.angle)
+    strain = fit.strain
     s11, s12, s22 = polar.stretch(*strain)
     plane = np.array([[s11, s12], [s12, s22]])
     cells = _cells(image, mask, fit, strain, radii[ring >= 0], width)

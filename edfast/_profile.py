@@ -21,10 +21,8 @@ def ring_profile(image, fit, *, mask=None):
     mask = as_mask(mask, image.shape)
     height, width = image.shape
     n = int(max(math.hypot(fit.cx - x, fit.cy - y) for x in (0, width) for y in (0, height)))
-    stretch = 0.5 * math.log(fit.a / fit.b)
-    strain = stretch * math.cos(2 * fit.angle), stretch * math.sin(2 * fit.angle)
     bins = np.array([0, n]), np.array([0.0]), np.array([1.0])
-    table = unrolled(image, kernel_mask(mask), kernel_mask(None), 1, (fit.cx, fit.cy), strain, *bins, SECTORS)
+    table = unrolled(image, kernel_mask(mask), kernel_mask(None), 1, (fit.cx, fit.cy), fit.strain, *bins, SECTORS)
     known = np.isfinite(table[..., 1])
     number, place = (np.where(known, table[..., k], 0).sum(axis=0) for k in (0, 2))
     return np.arange(n) + 0.5 + place / np.maximum(number, 1), *averaged(table)

@@ -126,6 +126,12 @@ class RingFit:
         return self.a / self.b
 
     @property
+    def strain(self):
+        """(e1, e2): half the logarithm of the axis ratio, in the direction of twice the angle."""
+        size = 0.5 * math.log(self.axis_ratio)
+        return size * math.cos(2 * self.angle), size * math.sin(2 * self.angle)
+
+    @property
     def error_ellipse(self):
         """Semi-axes [pixel] and direction [radian] of the one-sigma ellipse of the centre."""
         mean, half = (self.cx_err ** 2 + self.cy_err ** 2) / 2, (self.cx_err ** 2 - self.cy_err ** 2) / 2

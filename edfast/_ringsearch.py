@@ -222,13 +222,13 @@ class Search:
         coarse.contrast(self.means, weights, reach, self.dark, out)
         return out
 
-    def score(self, contrast, weights, x, y, e1=0.0, e2=0.0):
+    def score(self, x, y, e1=0.0, e2=0.0):
         """How much of the contrast is a function of the distance from (x, y), with the strain (e1, e2) undone."""
-        return coarse.ellipse_score(contrast, weights, (x, y, e1, e2), self._bins)
+        return coarse.ellipse_score(*self.lit, (x, y, e1, e2), self._bins)
 
-    def climb(self, contrast, weights, best, x, y, step=1.0):
+    def climb(self, best, x, y, step=1.0):
         """The nearest maximum of the score: (score, x, y)."""
-        return coarse.climb(contrast, weights, best, float(x), float(y), step, self._bins)
+        return coarse.climb(*self.lit, best, float(x), float(y), step, self._bins)
 
     @cached_property
     def lit(self):
@@ -240,15 +240,13 @@ class Search:
 
     def near(self, x, y, step=2.0):
         """Candidate (x, y) in blocks from a guess, by climbing in steps of so many blocks at first."""
-        contrast, open_ = self.lit
-        return self.climb(contrast, open_, self.score(contrast, open_, x, y), x, y, step)[1:]
+        return self.climb(self.score(x, y), x, y, step)[1:]
 
     def around(self, x, y):
         """The best (x, y) nearby: where fringes are hardly wider than blocks, each of them is a maximum of its own."""
-        contrast, open_ = self.lit
         steps = np.arange(-_FRINGES, _FRINGES + 0.25, 0.5)
         places = [(x + dx, y + dy) for dx in steps for dy in steps]
-        return self.near(*max(places, key=lambda place: self.score(contrast, open_, *place)), step=1.0)
+        return self.near(*max(places, key=lambda place: self.score(*place)), step=1.0)
 
     def stretched(self, x, y):
         """(x, y, e1, e2): where ellipses about a place nearby explain most, and their strain."""
@@ -269,10 +267,10 @@ class Search:
         given: list = []
         starts: list = []
         for most, found in zip(_CLIMBS, self._proposals(contrast, open_), strict=True):
-            starts += [(self.score(contrast, open_, x, y), x, y) for x, y in found]
+            starts += [(self.score(x, y), x, y) for x, y in found]
             starts = _apart(sorted(starts, reverse=True))
             for start in starts[:most]:
-                best, x, y = self.climb(contrast, open_, *start)
+                best, x, y = self.climb(*start)
                 if most == _CLIMBS[0] and not _plain(best, [score for score, *_ in starts[1:]], open_.sum()):
                     break
                 if len(_apart([*given, (best, x, y)])) > len(given):
@@ -296,10 +294,9 @@ def nearby_center(image, bad, cx, cy):
     search = Search(means, share)
     if search.empty:
         return None
-    contrast, open_ = search.lit
     x, y = (cx + 0.5) / size - 0.5, (cy + 0.5) / size - 0.5
-    here = search.score(contrast, open_, x, y)
-    best, x, y = search.climb(contrast, open_, here, x, y, step=4.0)
+    here = search.score(x, y)
+    best, x, y = search.climb(here, x, y, step=4.0)
     # Each of the radii adds something like 1 to the score by chance alone.
     if best < 5 * np.sqrt(len(search._bins)) or best < 1.2 * here:
         return None

@@ -147,7 +147,7 @@ def _astray(levels, fit, tried):
     """
     search, contradictory = levels.search, fit.chi2 > _CONTRADICTORY
     places = [*tried, *(search.around(*place) for place in tried[:_SECOND])] if contradictory else tried
-    best = max(search.score(*search.lit, *place) for place in places)
+    best = max(search.score(*place) for place in places)
     return levels.symmetry(fit) < _SYMMETRIC[contradictory] * best
 
 
@@ -274,9 +274,8 @@ class _Levels(NamedTuple):
 
     def symmetry(self, fit):
         """How much of the contrast of the small image is a function of the distance from a fitted centre (`Search.score`)."""
-        (contrast, weights), (x, y), stretch = self.search.lit, self.place(fit.center), 0.5 * math.log(fit.axis_ratio)
-        return self.search.score(contrast, weights, x, y, stretch * math.cos(2 * fit.angle),
-                                 stretch * math.sin(2 * fit.angle))
+        x, y = self.place(fit.center)
+        return self.search.score(x, y, *fit.strain)
 
     def look(self, place, uneven=False):
         """(frame, start): the middle-sized image with the shadows about a place of the search, and that place in it.
@@ -328,8 +327,7 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
         chosen = choose_rings(rings, radius and radius / factor, max_rings)
         share, rings = told(chosen) / told(rings), chosen[np.argsort(chosen[:, 0])]
     frame, start = levels.look(levels.search.near(*levels.place(center), step=1.0))
-    stretch = 0.5 * math.log(like.axis_ratio) * ellipse
-    strain = stretch * math.cos(2 * like.angle), stretch * math.sin(2 * like.angle)
+    strain = like.strain if ellipse else (0.0, 0.0)
     rough = fit_jointly(frame, None, State(start.center, strain, rings[:, 0], rings[:, 1]), ellipse, final=False)
     astray = frame.shade.any() and math.dist(rough.state.center, start.center) > _ASTRAY * levels.size
     if astray or rough.gain > STILL or not prune(rough).all():

@@ -69,8 +69,7 @@ class _Rings:
     def __init__(self, fit, frame, bad, radius, ellipse):
         from .kernels import polar, tracking
 
-        strain = 0.5 * math.log(fit.a / fit.b)
-        self.strain = strain * math.cos(2 * fit.angle), strain * math.sin(2 * fit.angle)
+        self.strain = fit.strain
         groups, edges, self.size = _choose(fit.rings, frame.shape, radius)
         self.frames = 0
         lo, hi = np.array(edges).T

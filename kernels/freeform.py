@@ -9,6 +9,7 @@ are not: where P is not told from its noise, the noise would pass for rings.
 import numpy as np
 
 from edfast.kernels._jit import jit
+from edfast.kernels._simd import sum_products
 from edfast.kernels.rings import (
     back_substitute,
     back_substitute_each,
@@ -20,7 +21,6 @@ from edfast.kernels.rings import (
     reweigh,
     squared_step,
     weigh_cells,
-    weighted_products,
 )
 
 MAX_TURNS = 40
@@ -98,6 +98,18 @@ def block_columns(cells, lo, step, geometry, harmonics, begin, profile, deviatio
         for j in range(lanes):
             f[3, i, j] *= turned * (1 + deviations[0, j])
             f[5, i, j] = (1 + deviations[0, j]) * f[0, i, j] + deviations[1, j] + deviations[2, j] * f[2, i, j]
+
+
+@jit(fastmath=True)
+def weighted_products(f, weights, m, begin, end, scaled, products):
+    """Sums over the bins of f[p] W f[q]: upper triangle of the first m rows, and column m. Row p is zero beyond its bins."""
+    for p in range(m):
+        for i in range(weights.shape[0]):
+            for j in range(weights.shape[1]):
+                scaled[i, j] = weights[i, j] * f[p, i, j]
+        for q in range(p, m + 1):
+            start = max(begin[p], begin[q])
+            sum_products(scaled, f, q, start, max(start, min(end[p], end[q])), products, p)
 
 
 @jit

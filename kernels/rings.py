@@ -14,7 +14,7 @@ Common parameters with N rings:    d1, d2, e1, e2, radii (N), widths (N), amplit
 import numpy as np
 
 from edfast.kernels._jit import jit
-from edfast.kernels._simd import POWERS, TILE, sum_powers, sum_products
+from edfast.kernels._simd import POWERS, TILE, sum_powers
 from edfast.kernels.spots import shift_by_spots
 
 TRIM = 0.2              # share of the sectors that is left out at either end
@@ -165,18 +165,6 @@ def weigh_cells(count, value, expected, noise, spread, weights, stats, scatter):
         for j in range(count.shape[1]):
             scatter[1, j] += 1.0 if count[i, j] > 0.0 else 0.0
     stats += np.array([s0, s1, s2, s3, s4, scatter[1].sum(), scatter[0].sum(), s7])
-
-
-@jit(fastmath=True)
-def weighted_products(f, weights, m, begin, end, scaled, products):
-    """Sums over the bins of f[p] W f[q]: upper triangle of the first m rows, and column m. Row p is zero beyond its bins."""
-    for p in range(m):
-        for i in range(weights.shape[0]):
-            for j in range(weights.shape[1]):
-                scaled[i, j] = weights[i, j] * f[p, i, j]
-        for q in range(p, m + 1):
-            start = max(begin[p], begin[q])
-            sum_products(scaled, f, q, start, max(start, min(end[p], end[q])), products, p)
 
 
 @jit(fastmath=True)

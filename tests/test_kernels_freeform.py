@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edfast.kernels import freeform
+from edfast.kernels._simd import TILE
 from edfast.kernels.rings import harmonics_of
 from tests import naive
 
@@ -283,3 +284,14 @@ def test_blocks_whose_sectors_scatter_get_as_much_noise():
     freeform.admit_scatter(scores, noise)
     np.testing.assert_array_equal(noise[[0, 2, 3]], [[1.0] * 4, [2.0] * 4, [1.0] * 4])
     np.testing.assert_allclose(noise[1], 3 * np.minimum(scores[1] ** 2, freeform.MOST).mean())
+
+
+def test_weighted_products():
+    rng = np.random.default_rng(5)
+    f, weights, products = rng.normal(size=(9, 33, TILE)), rng.random((33, TILE)), np.zeros((7, 8, TILE))
+    begin, end = np.array([0, 3, 0, 20, 0, 8, 0, 0]), np.array([33, 12, 33, 33, 33, 8, 33, 33])
+    bins = np.arange(33)
+    f[:8] *= ((bins >= begin[:, None]) & (bins < end[:, None]))[..., None]
+    freeform.weighted_products(f, weights, 7, begin, end, np.empty((33, TILE)), products)
+    expected = np.einsum("pij,ij,qij->pqj", f[:7], weights, f[:8])
+    np.testing.assert_allclose(products[np.triu_indices(7, 0, 8)], expected[np.triu_indices(7, 0, 8)], rtol=1e-10, atol=1e-12)

@@ -222,17 +222,6 @@ def test_empty_cells_weigh_nothing_where_the_noise_does_not_grow():
     assert np.isfinite(stats_).all()
 
 
-def test_weighted_products():
-    rng = np.random.default_rng(5)
-    f, weights, products = rng.normal(size=(9, 33, TILE)), rng.random((33, TILE)), np.zeros((7, 8, TILE))
-    begin, end = np.array([0, 3, 0, 20, 0, 8, 0, 0]), np.array([33, 12, 33, 33, 33, 8, 33, 33])
-    bins = np.arange(33)
-    f[:8] *= ((bins >= begin[:, None]) & (bins < end[:, None]))[..., None]
-    rings.weighted_products(f, weights, 7, begin, end, np.empty((33, TILE)), products)
-    expected = np.einsum("pij,ij,qij->pqj", f[:7], weights, f[:8])
-    np.testing.assert_allclose(products[np.triu_indices(7, 0, 8)], expected[np.triu_indices(7, 0, 8)], rtol=1e-10, atol=1e-12)
-
-
 @pytest.mark.parametrize(("n", "degree"), [(1, 5), (2, 3), (3, 9)])
 def test_complete_inserts_the_common_coefficients(n, degree):
     rng = np.random.default_rng(6)

@@ -382,6 +382,12 @@ def test_a_plain_pattern_is_found_at_the_first_attempt(look, monkeypatch):
     assert len(attempts) == 1
 
 
+def test_the_strain_is_that_of_the_axes():
+    fit = rings.RingFit(**dict.fromkeys(rings.RingFit.__dataclass_fields__, 0.0) | {"a": 44.0, "b": 40.0, "angle": 0.3})
+    assert math.exp(2 * math.hypot(*fit.strain)) == pytest.approx(1.1)
+    assert math.atan2(*fit.strain[::-1]) / 2 == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize("seed", [3, 40])
 def test_rounding_does_not_move_the_centre(seed):
     """Another unit of the counts rounds all numbers otherwise: what is not determined must not make it a matter of chance."""
