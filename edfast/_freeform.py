@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._profile import unrolled
+from ._profile import calm_variance, unrolled
 
 _SECTORS = 64
 _BLOCK = 12.0       # widths of the narrowest ring in a block,
@@ -19,13 +19,24 @@ _CLEAR = 5.0        # times as much as by chance must a profile tell for it to b
 
 
 class Freeform(NamedTuple):
-    """Centre and strain with their covariance (x, y, e1, e2), not scaled; scores of the sectors; the last step, squared."""
+    """Centre and strain with their covariance (x, y, e1, e2), not scaled; scores of the sectors; the last step, squared.
+
+    And the cells that they are from, with the noise that was found in each block of the profile.
+    """
 
     center: np.ndarray
     strain: np.ndarray
     covariance: np.ndarray
     scores: np.ndarray
     gain: float
+    table: np.ndarray
+    noise: np.ndarray
+
+    @property
+    def roughness(self):
+        """As that of a `Solution`, of the block that tells of the centre and in which it is the highest."""
+        blocks = np.split(self.table, len(self.noise), axis=1)
+        return max(self.noise[k, 3] / calm_variance(blocks[k]) for k in np.flatnonzero(self.scores.any(axis=1)))
 
 
 def _told(radial, values, radii):
@@ -57,6 +68,16 @@ def unexplained(radial, rings):
     return (_told(radial, rest, radii)[0] - chance) / max(_told(radial, radial.mean - rest, radii)[0], 1e-300)
 
 
+def _leave_out_empty(table, blocks):
+    """Leave out the blocks in which half of the cells hold one value throughout: between single counts no noise shows."""
+    for block in np.split(table, blocks, axis=1):
+        number, total, _, square = np.moveaxis(block, -1, 0)
+        known = np.isfinite(total) & (number > 1)
+        alike = (square - total ** 2 / np.maximum(number, 1) <= 1e-9 * square)[known]
+        if 2 * alike.sum() > alike.size:
+            block[:] = 0
+
+
 def fit_freeform(frame, state, ellipse, enough=1e-3):
     """The `Freeform` next to a state of rings, None where there is no room; `enough` is the squared step that is the last."""
     from .kernels import freeform, polar, rings
@@ -72,6 +93,7 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
         return None
     annulus = np.array([0, blocks * bins]), np.array([lo]), np.array([step])
     table = unrolled(frame.image, frame.bad, frame.shade, frame.size, state.center, state.strain, *annulus, _SECTORS)
+    _leave_out_empty(table, blocks)
     if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
         return None
     noise = np.zeros((blocks, 4))
@@ -86,4 +108,4 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
     # Blocks that were left out say nothing.
     scores[~weights.any(axis=1)] = 0
     center, strain = state.moved(geometry, covariance)
-    return Freeform(center, strain, covariance, scores, gain)
+    return Freeform(center, strain, covariance, scores, gain, table, noise)

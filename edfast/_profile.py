@@ -44,6 +44,17 @@ def unrolled(image, bad, shade, size, center, strain, first, lo, step, n_sectors
     return table
 
 
+def calm_variance(table):
+    """Variance of the pixels within the cells of an unrolled pattern, in the mean over the calmer four fifths of each bin."""
+    number, total, _, square = np.moveaxis(table, -1, 0)
+    usable = np.isfinite(total) & (number > 1)
+    inside = np.where(usable, square - total ** 2 / np.maximum(number, 1), 0) / np.maximum(number - 1, 1)
+    inside = np.sort(np.where(usable, inside, np.inf), axis=0)
+    calm = 0.8 * usable.sum(axis=0)
+    inside = np.where(np.arange(len(inside))[:, None] < calm, inside, 0)
+    return inside.sum() / max(calm.sum(), 1) + 1e-300
+
+
 def averaged(table):
     """(mean, error, coverage) of the bins of an unrolled pattern, the table of `edfast.kernels.polar.unroll`."""
     from .kernels import profile

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._profile import SECTORS, averaged, unrolled
+from ._profile import SECTORS, averaged, calm_variance, unrolled
 from ._results import RingNotFoundError
 
 REACH = 6.0         # an annulus reaches so many widths to either side of its ring
@@ -140,13 +140,7 @@ class Solution:
     @cached_property
     def roughness(self):
         """Variance of a pixel as the scatter of the cells tells it, over that which pixels within the calmer cells have."""
-        number, total, _, square = np.moveaxis(self.table, -1, 0)
-        usable = np.isfinite(total) & (number > 1)
-        inside = np.where(usable, square - total ** 2 / np.maximum(number, 1), 0) / np.maximum(number - 1, 1)
-        inside = np.sort(np.where(usable, inside, np.inf), axis=0)
-        calm = 0.8 * usable.sum(axis=0)
-        inside = np.where(np.arange(len(inside))[:, None] < calm, inside, 0)
-        return self.noise[3] / (inside.sum() / max(calm.sum(), 1) + 1e-300)
+        return self.noise[3] / calm_variance(self.table)
 
     @property
     def blended(self):

@@ -19,7 +19,8 @@ _AGREEING = 4.0     # standard errors by which bumps that join the rings may mov
 _MUCH = 5.0         # if less than so many times as much is told with them
 _CALMER = 0.75      # share of chi2 that a wider shade, or no spots, may leave
 _CLOSE = 0.1        # squared last step that is enough for the whole profile; most of it is the profile's slow motion
-_MORE, _FAIR = 1.2, 2.5     # that must leave this share of the errors at most, and have no higher chi2
+_MORE, _FAIR = 1.2, 2.5     # that must leave this share of the errors at most, and have no higher chi2; or, if sectors agree
+_LITTLE, _AWAY, _SMOOTHER = 2.0, 3.0, 0.8   # and the centre is so many errors away, these shares of errors and scatter
 _CALMEST = 0.06     # share of the variances that is left at least where the sectors scatter less
 _ROUGHLY = 0.25     # share of the radius asked for by which that of a ring may differ
 
@@ -219,22 +220,29 @@ def _settle_clearest(frame, radial, state, factor, rings, ellipse):
     raise RingNotFoundError(why)
 
 
-def freed(frame, solution, ellipse):
-    """(center, strain, covariance, chi2, last step) by a profile of any shape, if that tells more than the rings; or None.
+def freed(frame, solution, ellipse, missed=True):
+    """(center, strain, covariance, chi2, last step) by a profile of any shape, if that is to be trusted more; or None.
 
-    What all sectors miss alike has been taken for noise by the fit of the rings: it does not make them tell more here.
+    Where the rings have `missed` much of it, it must tell more than they: what all sectors miss alike has been taken for noise
+    by their fit, which does not make them tell more here. Elsewhere it must contradict them and leave less scatter.
     """
     from ._freeform import fit_freeform
 
     free = fit_freeform(frame, solution.state, ellipse)
     if free is None or not free.gain < _CLOSE:
         return None
-    chi2 = mean_square(free.scores)
+    chi2, even = mean_square(free.scores), solution.chi2 <= CALM
+    # Where the sectors contradict each other as rings too, they are not the same all round.
+    if chi2 > (_FAIR if even else CALM):
+        return None
     covariance = max(chance_factor(free.scores, 2 + 2 * ellipse + len(free.scores)), _CALMEST) * free.covariance
     known = max(scatter_factor(solution, ellipse), 1.0) * solution.covariance[:2, :2].trace()
-    # Where the sectors contradict each other as rings too, they are not the same all round.
-    if chi2 > (CALM if solution.chi2 > CALM else _FAIR) or not covariance[:2, :2].trace() < _MORE ** 2 * known:
-        return None
+    share = math.sqrt(covariance[:2, :2].trace() / known)
+    if not (missed and share < _MORE):
+        move = free.center - solution.state.center
+        apart = share < _LITTLE and move @ np.linalg.pinv(covariance[:2, :2]) @ move > _AWAY ** 2
+        if not (even and apart and free.roughness < _SMOOTHER * solution.roughness):
+            return None
     return free.center, free.strain, covariance, chi2, free.gain
 
 

@@ -268,18 +268,18 @@ def sector_equations(cells, half, middle, radii, widths, degree, strengths, sign
 
 
 @jit
-def complete(products, n, degree, lane, full):
+def complete(products, n, degree, full):
     """Equations with the common coefficients inserted: these have the same columns as the deviations.
 
     From those of sector_products (m, m + 1, sectors) to deviations (n + 2), radii, widths, A (n), B_0 ... B_d, data,
-    (m, m + 2, all sectors), for the sectors from `lane` on.
+    (m, m + 2, sectors).
     """
     base, m = n + 2, 4 * n + 3 + degree
     for p in range(m):
         a = p if p < 3 * n + 2 else p - 3 * n - 2 if p < 4 * n + 4 else p - base
         for q in range(p, m + 1):
             b = q if q < 3 * n + 2 else q - 3 * n - 2 if q < 4 * n + 4 else q - base
-            source, target = products[min(a, b), max(a, b)], full[p, q, lane:lane + products.shape[2]]
+            source, target = products[min(a, b), max(a, b)], full[p, q]
             for j in range(source.shape[0]):
                 target[j] = source[j]
 
@@ -524,33 +524,39 @@ def _index(q, n, k0, n_all, b0):
 
 
 @jit(fastmath=True)
-def _weighted_sum(values, weights, first, second):
-    total = 0.0
-    for j in range(values.shape[0]):
-        total += values[j] * weights[j] * first[j] * second[j]
-    return total
+def _sums(values, factors, out):
+    """out[a] = sum of values[j] * factors[a, j] over the sectors j."""
+    for a in range(factors.shape[0]):
+        total = 0.0
+        for j in range(values.shape[0]):
+            total += values[j] * factors[a, j]
+        out[a] = total
 
 
 @jit
 def add_group(full, harmonics, k0, n, radii, b0, weights, total):
-    """Add the reduced equations of a group, weighted by sector, to those of the common parameters (upper triangle).
+    """Add the reduced equations of some sectors of a group, weighted, to those of the common parameters (upper triangle).
 
     `harmonics` are those of `harmonics_of`.
     """
     m, size, n_all, base = full.shape[0], total.shape[0], radii.shape[0], n + 2
+    single, double, sums = weights * harmonics, np.empty((25, weights.shape[0])), np.empty(25)
+    for a in range(5):
+        double[5 * a:5 * a + 5] = single[a] * harmonics
     for p in range(m - base):
-        own_p = _index(p, n, k0, n_all, b0)
-        for a in range(0 if p < n else 4, 5):
-            row, lever = (a, radii[k0 + p] if 2 <= a < 4 else 1.0) if a < 4 else (own_p, 1.0)
-            total[row, size] += lever * _weighted_sum(full[base + p, m], weights, harmonics[a], harmonics[4])
-            for q in range(p, m - base):
-                own_q = _index(q, n, k0, n_all, b0)
-                for b in range(0 if q < n else 4, 5):
-                    column, arm = (b, radii[k0 + q] if 2 <= b < 4 else 1.0) if b < 4 else (own_q, 1.0)
-                    if p == q and row > column:
-                        continue
-                    value = lever * arm * _weighted_sum(full[base + p, base + q], weights, harmonics[a], harmonics[b])
-                    total[min(row, column), max(row, column)] += 2 * value if p != q and row == column else value
+        # A ring depends on centre and strain, and on its own radius; other unknowns are common parameters themselves.
+        some, own_p = (single, double) if p < n else (single[4:], double[24:]), _index(p, n, k0, n_all, b0)
+        for q in range(p, m - base + 1):
+            own_q = _index(q, n, k0, n_all, b0) if q < m - base else size
+            factors = some[1] if q < n else some[0]
+            _sums(full[base + p, base + q], factors, sums)
+            for i in range(factors.shape[0]):
+                a, b = (i // 5, i % 5) if q < n else (i if p < n else 4, 4)
+                row, lever = (a, radii[k0 + p] if a > 1 else 1.0) if a < 4 else (own_p, 1.0)
+                column, arm = (b, radii[k0 + q] if b > 1 else 1.0) if b < 4 else (own_q, 1.0)
+                if p < q or row <= column:
+                    value = lever * arm * sums[i]
+                    total[min(row, column), max(row, column)] += 2 * value if p < q and row == column else value
 
 
 @jit
@@ -628,16 +634,17 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
     for g in range(lo.shape[0]):
         k0, n, degree, bins = ring_first[g], ring_first[g + 1] - ring_first[g], degrees[g], first[g + 1] - first[g]
         half, lanes, m = 0.5 * step[g] * bins, sectors_at_once(n, bins, n_sectors), 3 * n + 1 + degree
-        full = _equations_of(store[g], n, degree)
         work, products, scatter = np.empty((2 * n + 5, bins, lanes)), np.empty((m, m + 1, lanes)), np.empty((2, lanes))
         places, strong, heights = np.empty((n, lanes)), np.empty((n, lanes)), np.empty((n + 1 + degree, lanes))
-        middle, ground = lo[g] + half, np.empty((2, lanes))
+        middle, ground, h, spare = lo[g] + half, np.empty((2, lanes)), np.empty((5, lanes)), np.empty((2, lanes))
         for lane in range(0, n_sectors, lanes):
             some, block = slice(lane, lane + lanes), cells[end:end + 3 * bins * lanes].reshape((3, bins, lanes))
             end += block.size
+            full = _equations_of(store[g], n, degree, lane, lanes)
+            h[:] = harmonics[:, some]
             for j in range(lanes):
-                h = harmonics[:, lane + j]
-                x, y, stretched = geometry[0] * h[0], geometry[1] * h[1], 1 + geometry[2] * h[2] + geometry[3] * h[3]
+                x, y = geometry[0] * h[0, j], geometry[1] * h[1, j]
+                stretched = 1 + geometry[2] * h[2, j] + geometry[3] * h[3, j]
                 ground[0, j], ground[1, j] = 1.0, 0.0
                 if along[g]:
                     ground[0, j], ground[1, j] = 1 / stretched, ((middle - x - y) / stretched - middle) / half
@@ -648,19 +655,20 @@ def _assemble(cells, harmonics, first, lo, step, ring_first, degrees, back_first
             heights[:] = signal[g, :n + 1 + degree, some]
             sector_equations(block, half, middle, places, widths[k0:k0 + n], degree, strong, heights, ground, noise,
                              spreads[g, some], work, products, stats, scatter)
-            complete(products, n, degree, lane, full)
+            complete(products, n, degree, full)
+            tie_down(full, precision[g, :n + 2], expected[g, :n + 2, some])
+            eliminate_each(full, n + 2, spare[0], spare[1])
+            add_group(full, h, k0, n, radii, back_first[g], weights[g, some], total)
             for j in range(lanes):
                 roughness[g, lane + j] = spreads[g, lane + j] * scatter[0, j] / max(scatter[1, j], 1.0)
-        tie_down(full, precision[g, :n + 2], expected[g, :n + 2])
-        eliminate_each(full, n + 2, np.empty(n_sectors), np.empty(n_sectors))
-        add_group(full, harmonics, k0, n, radii, back_first[g], weights[g], total)
 
 
 @jit
-def _equations_of(store, n, degree):
-    """The part of `store` (m, m + 2, sectors) that the equations of a group with n rings take."""
+def _equations_of(store, n, degree, lane, lanes):
+    """The part of a group's `store` for the equations of some sectors, which stay in the cache while they are worked on."""
     m = 4 * n + 3 + degree
-    return store.reshape(-1)[:m * (m + 2) * store.shape[2]].reshape((m, m + 2, store.shape[2]))
+    size = m * (m + 2)
+    return store.reshape(-1)[size * lane:size * (lane + lanes)].reshape((m, m + 2, lanes))
 
 
 @jit
@@ -690,27 +698,35 @@ def _solve_common(total, radii, widths, radii0, widths0, ellipse, spans, back_fi
 
 
 @jit
-def _spread_out(harmonics, ring_first, degrees, back_first, theta, radii, store, free, mix, weights, strengths, signal,
+def _spread_out(harmonics, first, ring_first, degrees, back_first, theta, radii, store, free, mix, weights, strengths, signal,
                 variances, scores, information, moves):
     """Coefficients of each sector that belong to the common solution, the variances of their deviations, scores and moves.
 
     The coefficients come to the share `mix` from this turn, for the rest from the one before.
     """
-    lanes = harmonics.shape[1]
-    x, z = np.empty((2, store.shape[1], lanes))
+    n_sectors = harmonics.shape[1]
     for g in range(ring_first.shape[0] - 1):
         k0, n, degree, b0 = ring_first[g], ring_first[g + 1] - ring_first[g], degrees[g], back_first[g]
-        full = _equations_of(store[g], n, degree)
-        common_part(theta, harmonics, k0, n, radii, degree, b0, x)
-        back_substitute_each(full, n + 2, x)
-        for p in range(n + 1 + degree):
-            here = x[3 * n + 2 + p] + x[p] if p < n + 2 else x[3 * n + 2 + p]
-            signal[g, p] += mix * (here - signal[g, p])
-            if p < n:
-                strengths[k0 + p] = x[3 * n + 2 + p] if free else signal[g, p]
-        variances_each(full, n + 2, z, variances[g])
-        residual_scores(full, n, x, scores[g], information[g])
-        own_centers(full, n, x, harmonics, weights[g], moves[k0:k0 + n])
+        lanes = sectors_at_once(n, first[g + 1] - first[g], n_sectors)
+        h, x, some_moves = np.empty((5, lanes)), np.empty((4 * n + 3 + degree, lanes)), np.empty((n, 5))
+        some_variances, z = np.empty((2, n + 2, lanes))
+        moves[k0:k0 + n] = 0.0
+        for lane in range(0, n_sectors, lanes):
+            some, full = slice(lane, lane + lanes), _equations_of(store[g], n, degree, lane, lanes)
+            h[:] = harmonics[:, some]
+            common_part(theta, h, k0, n, radii, degree, b0, x)
+            back_substitute_each(full, n + 2, x)
+            for p in range(n + 1 + degree):
+                for j in range(lanes):
+                    here = x[3 * n + 2 + p, j] + x[p, j] if p < n + 2 else x[3 * n + 2 + p, j]
+                    signal[g, p, lane + j] += mix * (here - signal[g, p, lane + j])
+                    if p < n:
+                        strengths[k0 + p, lane + j] = x[3 * n + 2 + p, j] if free else signal[g, p, lane + j]
+            variances_each(full, n + 2, z, some_variances)
+            variances[g, :n + 2, some] = some_variances
+            residual_scores(full, n, x, scores[g, some], information[g, some])
+            own_centers(full, n, x, h, weights[g, some], some_moves)
+            moves[k0:k0 + n] += some_moves
 
 
 @jit
@@ -840,7 +856,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         last[:] = theta[:4 + 2 * n]
         damp = min(relax, 1.0 / big) if big > 0.0 else 1.0
         theta[:4 + 2 * n] *= damp
-        _spread_out(harmonics, ring_first, degrees, back_first, theta, radii, store, turn < FREE_TURNS - 1,
+        _spread_out(harmonics, first, ring_first, degrees, back_first, theta, radii, store, turn < FREE_TURNS - 1,
                     relax if turn > FREE_TURNS else 1.0, weights * trust, strengths, signal, variances, scores, information,
                     moves)
         if turn == FREE_TURNS - 1:

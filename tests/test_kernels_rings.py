@@ -225,19 +225,19 @@ def test_empty_cells_weigh_nothing_where_the_noise_does_not_grow():
 @pytest.mark.parametrize(("n", "degree"), [(1, 5), (2, 3), (3, 9)])
 def test_complete_inserts_the_common_coefficients(n, degree):
     rng = np.random.default_rng(6)
-    columns, precision, means = rng.normal(size=(4, 3 * n + 2 + degree, 60)), rng.random(n + 2), rng.normal(size=(n + 2, 7))
+    columns, precision, means = rng.normal(size=(4, 3 * n + 2 + degree, 60)), rng.random(n + 2), rng.normal(size=(n + 2, 4))
     m, base, compact = 4 * n + 3 + degree, n + 2, 3 * n + 1 + degree
-    products, full = np.einsum("jpi,jqi->pqj", columns[:, :compact], columns), np.zeros((m, m + 2, 7))
-    rings.complete(np.ascontiguousarray(products), n, degree, 2, full)
+    products, full = np.einsum("jpi,jqi->pqj", columns[:, :compact], columns), np.zeros((m, m + 2, 4))
+    rings.complete(np.ascontiguousarray(products), n, degree, full)
     rings.tie_down(full, precision, means)
     # deviations | radii, widths | A, B_0, B_1 once more | B_2 ... | data
     order = [*range(3 * n + 2), *range(base), *range(3 * n + 2, 3 * n + 2 + degree)]
     for j in range(4):
         expected = columns[j][order][:m] @ columns[j][order].T
         expected[range(base), range(base)] += precision
-        expected[:base, m] += precision * means[:, 2 + j]
+        expected[:base, m] += precision * means[:, j]
         for p in range(m):
-            np.testing.assert_allclose(full[p, p:m + 1, 2 + j], expected[p, p:], rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(full[p, p:m + 1, j], expected[p, p:], rtol=1e-9, atol=1e-9)
 
 
 def equations(rng, m):
@@ -411,6 +411,30 @@ def test_keep_large_like_scipy(least):
     expected = (sizes[labels] >= least) & (labels > 0)
     coarse.keep_large(flags, least, np.empty(flags.size, np.int64))
     np.testing.assert_array_equal(flags, expected)
+
+
+@pytest.mark.parametrize(("n", "degree"), [(1, 3), (3, 2)])
+def test_groups_add_up_by_the_chain_rule(n, degree):
+    """Radii in a sector move with centre, strain and their own radius; all else is common already."""
+    rng = np.random.default_rng(11)
+    sectors, all_rings, k0 = 12, 5, 1
+    m, base, b0 = 4 * n + 3 + degree, n + 2, 4 + 3 * all_rings
+    size = b0 + degree + 1
+    full, weights, radii = rng.random((m, m + 2, sectors)), rng.random(sectors), rng.uniform(20, 40, all_rings)
+    angles = np.linspace(0, 2 * np.pi, sectors, endpoint=False)
+    own = [4 + part * all_rings + k0 + k for part in range(3) for k in range(n)] + list(range(b0, size))
+    expected, total = np.zeros((size, size + 2)), np.zeros((size, size + 2))
+    for j, (angle, weight) in enumerate(zip(angles, weights, strict=True)):
+        chain = np.zeros((m - base, size))
+        chain[range(m - base), own] = 1
+        turns = np.array([np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)])
+        chain[:n, :4] = turns * np.array([np.ones(n), np.ones(n), radii[k0:k0 + n], radii[k0:k0 + n]]).T
+        upper = np.triu(full[base:, base:m, j])
+        expected[:, :size] += weight * chain.T @ (upper + upper.T - np.diag(np.diag(upper))) @ chain
+        expected[:, size] += weight * chain.T @ full[base:, m, j]
+    rings.add_group(full, rings.harmonics_of(angles), k0, n, radii, b0, weights, total)
+    np.testing.assert_allclose(np.triu(total[:, :size]), np.triu(expected[:, :size]), atol=1e-9)
+    np.testing.assert_allclose(total[:, size], expected[:, size], atol=1e-9)
 
 
 def test_own_centres_are_where_gradient_and_curvature_put_them():
