@@ -1,6 +1,7 @@
 """The centre of a pattern of which only the profile's sameness all round is taken for granted: fringes, rings of any shape."""
 
 import math
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from ._profile import calm_variance, unrolled
 
 _SECTORS = 64
-_BLOCK = 12.0       # widths of the narrowest ring in a block,
+_BLOCK, _LEAST = 12.0, 0.4  # widths of the narrowest ring in a block, and share of these if there is no room for one,
 _FINENESS = 5.0     # bins in a width,
 _FINEST, _COARSEST = 0.7, 1.0   # which are so wide at least, and at most as long as _MOST reach to the edge [pixel],
 _MOST = 700         # and so many at most
@@ -34,9 +35,9 @@ class Freeform(NamedTuple):
 
     @property
     def roughness(self):
-        """As that of a `Solution`, of the block that tells of the centre and in which it is the highest."""
+        """As that of a `Solution`, in the median of the blocks that tell of the centre."""
         blocks = np.split(self.table, len(self.noise), axis=1)
-        return max(self.noise[k, 3] / calm_variance(blocks[k]) for k in np.flatnonzero(self.scores.any(axis=1)))
+        return median(self.noise[k, 3] / calm_variance(blocks[k]) for k in np.flatnonzero(self.scores.any(axis=1)))
 
 
 def _told(radial, values, radii):
@@ -87,10 +88,11 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
     lo, finest = max(_INNER[0] * state.radii.min(), _INNER[1]), state.widths.min()
     reach = min(far, 1.2 * max(height, width)) - lo
     step = max(min(finest / _FINENESS, max(_COARSEST, reach / _MOST)), _FINEST)
-    n, bins = min(reach / step, _MOST), round(_BLOCK * max(finest / step, 1.0))
-    blocks = int(n / bins)
-    if not blocks:
+    n, bins = int(min(reach / step, _MOST)), round(_BLOCK * max(finest / step, 1.0))
+    if n < _LEAST * bins:
         return None
+    bins = min(bins, n)
+    blocks = n // bins
     annulus = np.array([0, blocks * bins]), np.array([lo]), np.array([step])
     table = unrolled(frame.image, frame.bad, frame.shade, frame.size, state.center, state.strain, *annulus, _SECTORS)
     _leave_out_empty(table, blocks)
