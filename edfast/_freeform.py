@@ -15,7 +15,7 @@ _FINEST, _COARSEST = 0.7, 1.0   # which are so wide at least, and at most as lon
 _MOST = 700         # and so many at most
 _INNER = 0.25, 4.0  # where it begins: in radii of the innermost ring, and [pixel] at least
 _STEP = 0.5         # widths by which it moves in one step at most
-_SLOPE = 15         # bins of a profile whose mean slope says nothing of the centre
+_SLOPE = 15, 8.0    # bins of a profile, and widths of the widest ring, whose mean slope says nothing: the higher number
 _CLEAR = 5.0        # times as much as by chance must a profile tell for it to be told from its noise
 
 
@@ -40,12 +40,15 @@ class Freeform(NamedTuple):
         return median(self.noise[k, 3] / calm_variance(blocks[k]) for k in np.flatnonzero(self.scores.any(axis=1)))
 
 
-def _told(radial, values, radii):
-    """What a shift tells by some values instead of the means of a radial profile, and how much of it by chance alone."""
+def _told(radial, values, radii, span):
+    """What a shift tells by some values instead of the means of a radial profile, and how much of it by chance alone.
+
+    The mean slope of `span` bins says nothing.
+    """
     begin = int(_INNER[0] * radii.min())
     known = np.where(radial.error < np.inf, 1 / radial.error ** 2, 0.0)[begin:]
     weight = np.minimum(np.minimum(known[:-2], known[1:-1]), known[2:])
-    some = np.ones(min(_SLOPE, len(weight)))
+    some = np.ones(min(span, len(weight)))
     slope = 0.5 * (values[begin + 2:] - values[begin:-2])
     usual = np.convolve(weight * slope, some, "same") / np.maximum(np.convolve(weight, some, "same"), 1e-300)
     # By chance each bin tells a half.
@@ -61,12 +64,13 @@ def unexplained(radial, rings):
     from .kernels import profile
 
     radii, widths, heights = np.ascontiguousarray(rings.T[:3])
-    told, chance = _told(radial, radial.mean, radii)
+    span = max(_SLOPE[0], int(_SLOPE[1] * widths.max()))
+    told, chance = _told(radial, radial.mean, radii, span)
     if not told > _CLEAR * chance:
         return 0.0
     rest = radial.mean.copy()
     profile.subtract_rings(rest, radii, widths, heights, -1)
-    return (_told(radial, rest, radii)[0] - chance) / max(_told(radial, radial.mean - rest, radii)[0], 1e-300)
+    return (_told(radial, rest, radii, span)[0] - chance) / max(_told(radial, radial.mean - rest, radii, span)[0], 1e-300)
 
 
 def _leave_out_empty(table, blocks):

@@ -39,7 +39,7 @@ _NEARBY = 10.0      # squared step, in standard errors, with which the whole pro
 _CLEARANCE = 0.5    # widths that a ring is kept off a shadow, and what has been taken for its penumbra
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _MISSED = 0.25      # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted,
-_ROUGH = 1.6        # or scatter of the cells about the rings, in that of their pixels
+_SOME, _ROUGH = 0.05, 1.6   # or this share, if the cells scatter so much more about the rings than their pixels let them
 
 
 def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None, like=None):
@@ -251,8 +251,9 @@ def _last_fit(levels, found, radius, ellipse, max_rings):
         return ring_fit(found.solution, levels.factor, radius, ellipse, free)
     free = None
     if max_rings is None:
-        missed = unexplained(found.radial, solution.rings * (shrink, shrink, 1, 1)) > _MISSED
-        free = freed(frame, solution, ellipse, missed) if missed or solution.roughness > _ROUGH else None
+        rest = unexplained(found.radial, solution.rings * (shrink, shrink, 1, 1))
+        if rest > _MISSED or (rest > _SOME and solution.roughness > _ROUGH):
+            free = freed(frame, solution, ellipse, rest > _MISSED)
     return ring_fit(solution, block, radius, ellipse, free)
 
 
