@@ -73,7 +73,7 @@ def unexplained(radial, rings):
     return (_told(radial, rest, radii, span)[0] - chance) / max(_told(radial, radial.mean - rest, radii, span)[0], 1e-300)
 
 
-def _leave_out_empty(table, blocks):
+def leave_out_empty(table, blocks):
     """Leave out the blocks in which half of the cells hold one value throughout: between single counts no noise shows."""
     for block in np.split(table, blocks, axis=1):
         number, total, _, square = np.moveaxis(block, -1, 0)
@@ -99,7 +99,7 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
     blocks = n // bins
     annulus = np.array([0, blocks * bins]), np.array([lo]), np.array([step])
     table = unrolled(frame.image, frame.bad, frame.shade, frame.size, state.center, state.strain, *annulus, _SECTORS)
-    _leave_out_empty(table, blocks)
+    leave_out_empty(table, blocks)
     if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
         return None
     noise = np.zeros((blocks, 4))

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._ringdoubt import CALM, is_spoilt
 from ._ringfit import MERGED, settle, sharp_profile, told
-from ._ringlook import MAX_RINGS, falls_to_both_sides, is_rim, look_for_rings, which_stand, which_touch
+from ._ringlook import MAX_RINGS, are_apart, falls_to_both_sides, is_rim, look_for_rings, which_stand, which_touch
 
 EDGE = "what stands out of the radial profile is an edge or a shoulder, no ring"
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
@@ -141,12 +141,20 @@ def try_rings(frame, start, ellipse, every=False):
     rings = best.rings
     radial = sharp_profile(frame, best.state, radial)
     bumps = np.concatenate([rings, bumps[known:]])
-    while len(rings) and not (standing := which_stand(radial, rings, STANDING, fitted=len(rings))).all():
+    while len(rings) and not (standing := _which_rise(radial, rings)).all():
         # What leant on one that fell must stand alone.
         rings = rings[standing]
     if len(rings) < 1 + every or is_rim(radial, rings):
         return None, EDGE, bumps, radial
     return best, rings, bumps[~which_touch(bumps, rings, MERGED).any(axis=1)], radial
+
+
+def _which_rise(radial, rings):
+    """Which rings stand, or are several crests of a profile that falls to both sides: fringes beside much brighter ones."""
+    standing = which_stand(radial, rings, STANDING, fitted=len(rings))
+    if standing.all() or not are_apart(rings):
+        return standing
+    return standing | [falls_to_both_sides(radial, ring) for ring in rings]
 
 
 def try_every(frame, start, ellipse):

@@ -39,7 +39,7 @@ _NEARBY = 10.0      # squared step, in standard errors, with which the whole pro
 _CLEARANCE = 0.5    # widths that a ring is kept off a shadow, and what has been taken for its penumbra
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _MISSED = 0.25      # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted,
-_SOME, _ROUGH = 0.05, 1.6   # or this share, if the cells scatter so much more about the rings than their pixels let them
+_SOME, _ROUGH = 0.02, 1.6   # or this share, if the cells scatter so much more about the rings than their pixels let them
 
 
 def fit_ring(image, *, mask=None, center=None, radius=None, ellipse=True, max_rings=None, like=None):

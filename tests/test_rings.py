@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 import edfast
 from benchmarks import scenes
 from edfast import _memory, _ringfit, _ringlast, _ringlook, _ringsearch, rings
+from edfast._freeform import leave_out_empty
 from edfast._validation import kernel_mask
 from edfast.rings import RingNotFoundError, fit_ring
 from edfast.simulate import BeamStop, ring_pattern
@@ -842,6 +843,45 @@ def test_fringes_hardly_wider_than_the_blocks_of_the_search(name, seed):
     look = FINE_FRINGES[name]
     fit = fit_ring(np.random.default_rng(seed).poisson(sphere(*look)).astype(np.uint16))
     assert math.dist(fit.center, look[0]) < 0.15
+
+
+def brighter_on_one_side(center, shape, period, power, contrast, peak, background):
+    """Expected counts of the fringes of a sphere whose fall is taken away in part."""
+    y, x = np.indices(shape)
+    r = np.hypot(x - center[0], y - center[1])
+    q = np.maximum(np.pi * r / period, 1e-3)
+    counts = (3 * (np.sin(q) - q * np.cos(q)) / q ** 3) ** 2 * q ** power
+    counts *= 1 + contrast * (x - center[0]) / np.maximum(r, 1)
+    return peak * counts / np.quantile(counts, 0.95) + background
+
+
+LOPSIDED_FRINGES = {
+    "several": ((65.3, 61.2), (128, 128), 13.6, 2.6, 0.4, 1500, 30),
+    "a wide one": ((63.2, 65.1), (128, 128), 29.0, 2.8, 0.4, 500, 10),
+    "wide beside a much brighter one": ((260.3, 250.2), (512, 512), 75.0, 2.1, 0.2, 300, 10),
+}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("name", LOPSIDED_FRINGES)
+def test_fringes_brighter_on_one_side(name, seed):
+    """A fringe that is no Gaussian moves with its brightness, and nothing contradicts it: rings were 6 to 30 errors off."""
+    look = LOPSIDED_FRINGES[name]
+    fit = fit_ring(np.random.default_rng(seed).poisson(brighter_on_one_side(*look)).astype(np.float32))
+    assert math.dist(fit.center, look[0]) < 0.05
+    assert fit.whole_profile
+
+
+def test_blocks_between_single_counts_say_nothing_of_the_noise():
+    """Most of their cells hold nothing but zeros: the noise was taken for none, and they told more than the rings."""
+    means = np.array([0.02, 0.02, 3.0, 3.0])[:, None]
+    pixels = np.random.default_rng(4).poisson(means, (64, 4, 12)) - 7.0
+    table = np.stack([np.full((64, 4), 12.0), pixels.sum(2), np.zeros((64, 4)), np.square(pixels).sum(2)], axis=2)
+    table[:40] = 0
+    before = table.copy()
+    leave_out_empty(table, 2)
+    assert not table[:, :2].any()
+    np.testing.assert_array_equal(table[:, 2:], before[:, 2:])
 
 
 @pytest.mark.parametrize("size", [16, 17, 20, 24, 32])
