@@ -9,7 +9,8 @@ import numpy as np
 from ._profile import calm_variance, unrolled
 
 _SECTORS = 64
-_BLOCK, _LEAST = 12.0, 0.4  # widths of the narrowest ring in a block, and share of these if there is no room for one,
+_BLOCK = 12.0       # widths of the narrowest ring in a block,
+_LEAST, _FEWEST = 0.4, 24   # or at least such a share of these, and so many bins, if there is no room for one,
 _FINENESS = 5.0     # bins in a width,
 _FINEST, _COARSEST = 0.7, 1.0   # which are so wide at least, and at most as long as _MOST reach to the edge [pixel],
 _MOST = 700         # and so many at most
@@ -93,7 +94,7 @@ def fit_freeform(frame, state, ellipse, enough=1e-3):
     reach = min(far, 1.2 * max(height, width)) - lo
     step = max(min(finest / _FINENESS, max(_COARSEST, reach / _MOST)), _FINEST)
     n, bins = int(min(reach / step, _MOST)), round(_BLOCK * max(finest / step, 1.0))
-    if n < _LEAST * bins:
+    if n < min(bins, max(_LEAST * bins, _FEWEST)):
         return None
     bins = min(bins, n)
     blocks = n // bins

@@ -115,14 +115,9 @@ def falls_to_both_sides(radial, ring):
     return all(sides is not None and sides.fall(ring[2]) and not sides.lopsided for sides in (near, in_all))
 
 
-def are_apart(rings):
-    """Whether some rings, the innermost first, do not overlap the next."""
-    return bool((np.diff(rings[:, 0]) > rings[1:, 1] + rings[:-1, 1]).any())
-
-
 def is_rim(radial, rings):
     """Whether rings that overlap are Gaussians of one edge, or of the light around a stop, and there is no other ring."""
-    if len(rings) < 2 or are_apart(rings):
+    if len(rings) < 2 or (np.diff(rings[:, 0]) > rings[1:, 1] + rings[:-1, 1]).any():
         return False
     highest = rings[rings[:, 2].argmax()]
     sides = _sides(radial, highest)

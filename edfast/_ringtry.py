@@ -7,12 +7,11 @@ import numpy as np
 
 from ._ringdoubt import CALM, is_spoilt
 from ._ringfit import MERGED, settle, sharp_profile, told
-from ._ringlook import MAX_RINGS, are_apart, falls_to_both_sides, is_rim, look_for_rings, which_stand, which_touch
+from ._ringlook import MAX_RINGS, falls_to_both_sides, is_rim, look_for_rings, which_stand, which_touch
 
 EDGE = "what stands out of the radial profile is an edge or a shoulder, no ring"
 _HOPEFUL = 0.1, 2.0     # depth of the feet, in heights, and benefit of the doubt, in standard errors, of rings to be fitted
 STANDING = 0.14, 1.0    # and of those that were
-_EVEN = 0.8         # share of the azimuth that crests must fill which do not stand, as a participation ratio
 CHANCE = 7.0        # standard errors by which bumps stand out now and then that are none
 TOUCHING = 2.5      # rings nearer than this, in the sum of their widths, change each other's shape
 TELLING = 0.02      # share of all that is told that a ring tells which is worth parting, or keeping a fit from its rest
@@ -139,29 +138,15 @@ def try_rings(frame, start, ellipse, every=False):
         return None, why, bumps, radial
     radial = sharp_profile(frame, best.state, radial)
     best = _deblended(frame, _split(frame, best, ellipse, radial), ellipse, radial)
+    rings = best.rings
     radial = sharp_profile(frame, best.state, radial)
-    bumps = np.concatenate([best.rings, bumps[known:]])
-    rings = _that_stand(radial, best)
+    bumps = np.concatenate([rings, bumps[known:]])
+    while len(rings) and not (standing := which_stand(radial, rings, STANDING, fitted=len(rings))).all():
+        # What leant on one that fell must stand alone.
+        rings = rings[standing]
     if len(rings) < 1 + every or is_rim(radial, rings):
         return None, EDGE, bumps, radial
     return best, rings, bumps[~which_touch(bumps, rings, MERGED).any(axis=1)], radial
-
-
-def _that_stand(radial, solution):
-    """The rings of a solution that stand; or are several crests, even all round, of a profile that falls to both sides.
-
-    Beside a much brighter one fringes have no feet.
-    """
-    rings, crests = solution.rings, np.zeros(len(solution.rings), bool)
-    standing = which_stand(radial, rings, STANDING, fitted=len(rings))
-    if not standing.all() and are_apart(rings):
-        crests = (solution.even > _EVEN) & [falls_to_both_sides(radial, ring) for ring in rings]
-        standing |= crests
-    while not standing.all():
-        # What leant on one that fell must stand alone.
-        rings, crests = rings[standing], crests[standing]
-        standing = which_stand(radial, rings, STANDING, fitted=len(rings)) | crests
-    return rings
 
 
 def try_every(frame, start, ellipse):

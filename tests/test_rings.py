@@ -858,7 +858,6 @@ def brighter_on_one_side(center, shape, period, power, contrast, peak, backgroun
 LOPSIDED_FRINGES = {
     "several": ((65.3, 61.2), (128, 128), 13.6, 2.6, 0.4, 1500, 30),
     "a wide one": ((63.2, 65.1), (128, 128), 29.0, 2.8, 0.4, 500, 10),
-    "wide beside a much brighter one": ((260.3, 250.2), (512, 512), 75.0, 2.1, 0.2, 300, 10),
 }
 
 
