@@ -770,11 +770,16 @@ def test_a_ring_that_tells_nothing_beside_the_others_is_left_out():
     assert_right(dim, truth.center, 0.5)
 
 
+def form_factor(q):
+    """Scattering of a sphere, 1 at the centre."""
+    return (3 * (np.sin(q) - q * np.cos(q)) / q ** 3) ** 2
+
+
 def sphere(center, shape, fineness, background=0.0, stop=None):
     """Expected counts of the scattering of a sphere, clipped at the top; none behind a stop, a disc with an arm."""
     y, x = np.indices(shape)
     q = np.maximum(fineness * np.hypot(x - center[0], y - center[1]), 1e-3)
-    counts = np.minimum(1e6 * (3 * (np.sin(q) - q * np.cos(q)) / q ** 3) ** 2, 1e4) + background
+    counts = np.minimum(1e6 * form_factor(q), 1e4) + background
     return counts * (stop.lets_through(x, y) > 0.5) if stop else counts
 
 
@@ -850,8 +855,7 @@ def brighter_on_one_side(center, shape, period, power, contrast, peak, backgroun
     y, x = np.indices(shape)
     r = np.hypot(x - center[0], y - center[1])
     q = np.maximum(np.pi * r / period, 1e-3)
-    counts = (3 * (np.sin(q) - q * np.cos(q)) / q ** 3) ** 2 * q ** power
-    counts *= 1 + contrast * (x - center[0]) / np.maximum(r, 1)
+    counts = form_factor(q) * q ** power * (1 + contrast * (x - center[0]) / np.maximum(r, 1))
     return peak * counts / np.quantile(counts, 0.95) + background
 
 
