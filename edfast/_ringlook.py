@@ -13,7 +13,8 @@ _STANDS_OUT = 4.0   # significance of a bump [standard errors],
 _FAINTEST = 0.004   # and in that of all known rings, from where on it is worth a fit
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
 _FIRM = 30.0        # standard errors from where on a ring that agrees with one that stands need not stand itself
-_LOPSIDED = 0.4     # how far the steeper flank of a ring reaches to its half height, in the length of the other one, at least
+_LOPSIDED = 0.4     # length of the steeper flank of a ring, in that of the other one, at least
+_FLANK = 0.75, 0.25     # shares of the smaller depth between which they are measured: a crest need not be in the middle
 _FLAT = 0.2         # height that the profile falls at least on either side, in that of the highest of several rings
 _WIDTHS = np.array([0.5, 0.8, 1.1, 1.5, 2.1, 3.0, 4.2, 6.0, 8.5, 12.0, 17.0])     # of rings that are looked for [bins]
 
@@ -67,7 +68,8 @@ def which_stand(radial, rings, demands, fitted):
 class _Sides(NamedTuple):
     """How far a profile falls within a crest and beyond, with the errors of the lowest bins, and where.
 
-    The flanks [pixel] are those to half the smaller depth; they tell something if it falls to both sides.
+    The flanks are the lengths [pixel] in which it falls from the higher to the lower `_FLANK`; they tell something if it falls
+    to both sides.
     """
 
     depths: np.ndarray
@@ -93,17 +95,20 @@ def _sides(radial, ring, reach=math.inf):
         return None
     lows = [np.argmin(np.where(side, mean, np.inf)) for side in sides]
     depths, top = mean[crest].mean() - mean[lows], np.argmax(np.where(crest, mean, -np.inf))
-    half = mean[top] - 0.5 * max(depths.min(), 0)
-    low = np.flatnonzero(known & (mean < half))
+    levels = [mean[top] - (1 - height) * max(depths.min(), 0) for height in _FLANK]
 
-    def flank(lower, step):
-        if not len(lower):
-            return len(mean)
-        end = lower[0]
-        part = (half - mean[end]) / (mean[end + step] - mean[end]) if known[end + step] else 0.0
-        return abs(end + step * part - top)
+    def flank(way):
+        """Length of the flank on a way [bins] from the crest, as far as that is known; all there is if it does not fall."""
+        way, places = way[known[way]], []
+        for level in levels:
+            lower = np.flatnonzero(mean[way] < level)
+            if not len(lower):
+                return len(mean)
+            before, end = way[lower[0] - 1:lower[0] + 1]
+            places.append(before + (end - before) * (mean[before] - level) / (mean[before] - mean[end]))
+        return abs(places[1] - places[0])
 
-    return _Sides(depths, radial.error[lows], (flank(low[low < top][::-1], 1), flank(low[low > top], -1)))
+    return _Sides(depths, radial.error[lows], (flank(np.arange(top, -1, -1)), flank(np.arange(top, len(mean)))))
 
 
 def falls_to_both_sides(radial, ring):
