@@ -18,9 +18,7 @@ def warm_up(dtypes=DTYPES, *, begin=lambda name: None):
     beam, _ = ring_pattern((192, 192), radii=[40, 60], amplitudes=30.0, direct_beam=80.0, random_state=0)
     mask = np.zeros(rings.shape, bool)
     mask[0] = True
-    # Fringes: more than rings can explain.
-    away = np.hypot(*(np.indices(rings.shape) - 95.5))
-    fit_ring((3e4 * np.sin(away / 4) ** 2 / (1 + (away / 20) ** 2)).astype(np.float32))
+    _warm_up_fringes(rings.shape)
     for name in dtypes:
         begin(name)
         start = time.perf_counter()
@@ -34,6 +32,12 @@ def warm_up(dtypes=DTYPES, *, begin=lambda name: None):
         for _ in range(2):
             tracker.update(rings.astype(np.dtype(name)))
         yield name, time.perf_counter() - start
+
+
+def _warm_up_fringes(shape):
+    """The kernels for more than rings can explain."""
+    away = np.hypot(*(np.indices(shape) - 95.5))
+    fit_ring((3e4 * np.sin(away / 4) ** 2 / (1 + (away / 20) ** 2)).astype(np.float32))
 
 
 def _warm_up_image(image, mask):

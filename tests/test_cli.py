@@ -468,6 +468,7 @@ def test_warmup_compiles_what_the_methods_need(tmp_path):
     code = ("import edfast._warmup as w\nfrom edfast.cli import main\n"
             "w.DTYPES = ('int16',)\nw.warm_up.__defaults__ = (w.DTYPES,)\n"
             "w.WITH_BEAMSTOP, w.WITHOUT_BEAMSTOP = ('covariance',), ('max',)\nw._warm_up_image = lambda *_: None\n"
+            "w._warm_up_fringes = id\n"
             "w.CenterTracker = lambda _: type('Idle', (), {'update': staticmethod(id)})\nmain(['warmup'])")
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True,
