@@ -26,16 +26,18 @@ help:  ## What there is to make
 demo: .venv/.base  ## Simulate a dozen DM4 images, recalibrate them, print found and true centres
 	$(BIN)/edfast demo -o demo
 
-# Each worker has a thread of OpenMP for each core; those that wait shall not spin: t-SNE took five times as long.
+# The tests of a file stay together: apart, two workers would compile the same kernels. Each worker has a thread of OpenMP for
+# each core; those that wait shall not spin: t-SNE took five times as long.
 test: .venv/.test  ## The whole test suite
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadfile
 
 # Scalars of numpy warn where compiled ones do not.
 test-interpreted: .venv/.test  ## Kernels as plain Python, on small input
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests -m small -W "ignore:overflow encountered" -W "ignore:invalid value encountered"
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests -m small -n auto --dist loadfile -W "ignore:overflow encountered" \
+		-W "ignore:invalid value encountered"
 
 test-boundscheck: .venv/.test  ## Kernels with every index checked, on small input
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q tests -m small -n auto --dist worksteal
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q tests -m small -n auto --dist loadfile
 
 lint: .venv/.dev  ## Style
 	$(BIN)/ruff check .
