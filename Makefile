@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The tests of a file stay together: apart, two workers would compile the same kernels.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: help demo test test-interpreted test-boundscheck lint types contracts wheel wheel-check docs bench bench-accuracy bench-calibration bench-batch kills bench-guard bench-smoke asv asv-check clean
 
@@ -26,18 +28,16 @@ help:  ## What there is to make
 demo: .venv/.base  ## Simulate a dozen DM4 images, recalibrate them, print found and true centres
 	$(BIN)/edfast demo -o demo
 
-# The tests of a file stay together: apart, two workers would compile the same kernels. Each worker has a thread of OpenMP for
-# each core; those that wait shall not spin: t-SNE took five times as long.
+# Each worker has a thread of OpenMP for each core; those that wait shall not spin: t-SNE took five times as long.
 test: .venv/.test  ## The whole test suite
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_WAIT_POLICY=passive $(PYTEST)
 
 # Scalars of numpy warn where compiled ones do not.
 test-interpreted: .venv/.test  ## Kernels as plain Python, on small input
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests -m small -n auto --dist loadfile -W "ignore:overflow encountered" \
-		-W "ignore:invalid value encountered"
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -q tests -m small -W "ignore:overflow encountered" -W "ignore:invalid value encountered"
 
 test-boundscheck: .venv/.test  ## Kernels with every index checked, on small input
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q tests -m small -n auto --dist loadfile
+	NUMBA_BOUNDSCHECK=1 $(PYTEST) -q tests -m small
 
 lint: .venv/.dev  ## Style
 	$(BIN)/ruff check .

@@ -655,7 +655,7 @@ def test_flanks_of_a_narrow_ring_are_known_to_a_fraction_of_a_bin(place):
     sides = _ringlook._sides(radial, np.array([place + 0.5, 1.0, 1.0, 50.0]))
     # From three quarters to one quarter of the height.
     flank = math.sqrt(2 * math.log(4)) - math.sqrt(2 * math.log(4 / 3))
-    assert sides.flanks == pytest.approx((flank, flank), abs=0.3)
+    assert sides.flanks == pytest.approx((flank, flank), abs=0.22)
     assert not sides.lopsided
 
 
