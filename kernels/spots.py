@@ -10,7 +10,7 @@ import numpy as np
 from edfast.kernels._jit import jit
 
 SPOT = 4.0      # times what is usual by which a spot exceeds what lies under it
-EVEN = 1.0      # standard errors that the lower heights may lie apart where there is no texture
+EVEN = 1.5      # standard errors that the lower heights may lie apart where there is no texture
 BESIDE = 2      # sectors on either side of a spot that tell, with those under it, the texture there
 LIKE = 0.7      # share of what stands out of the texture there that a spot must explain
 CROWDED = 0.6   # of the middle height: if sectors stand out by more in the end, spots are too many to be told from texture
