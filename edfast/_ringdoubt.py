@@ -81,6 +81,11 @@ def scatter_factor(solution, ellipse):
     return chance_factor(solution.scores, 2 + 2 * ellipse + len(solution.state.radii)) * max(1, solution.apart / APART[0])
 
 
+def center_variance(solution, ellipse):
+    """Variance of the centre, the sum over both axes, at least what the noise between pixels lets it have."""
+    return max(scatter_factor(solution, ellipse), 1.0) * solution.covariance[:2, :2].trace()
+
+
 def chance_factor(scores, unknowns):
     """Factor on all variances by which the sectors scatter more than the noise between pixels lets them, or less.
 

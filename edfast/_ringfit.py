@@ -12,6 +12,7 @@ from ._results import RingNotFoundError
 REACH = 6.0         # an annulus reaches so many widths to either side of its ring
 _FINENESS = 2.6, 3.5    # bins per width: while looking for rings, and in the last fit
 _DEGREES = (3, 9), (7, 11)  # of a group's background without rings (each adds 2), and at most: the same
+FINE = 64           # sectors of a last fit, if a radius is 40 pixels at least or where wider ones are not the same all over
 _ENOUGH = 0.1, 1e-3     # squared step at which the kernel stops, in standard errors: the same
 STILL = 0.3         # squared last step that counts as come to rest
 BRIGHT = 1e5        # what is told from where on a rough fit serves although its rings have moved by as much as their width
@@ -94,7 +95,7 @@ class Solution:
 
         self.state, self.table, self.angles, self.plan, self.gain, self.noise = state, table, angles, plan, gain, noise
         self.covariance, self.agreement, self.weights, self.scores = covariance, weights, weights * trust, scores
-        self.moves = moves
+        self.moves, self.signal, self.variances = moves, signal, variances
         n = len(state.radii)
         self.heights, self.even, self.typical = np.zeros((3, n))
         seen = rings.judge_rings(signal, variances, self.weights, plan[3], _SPOT, self.heights, self.even, self.typical)
@@ -187,17 +188,17 @@ def _plan(state, shape, final, whole):
     return first, lo[:groups], step[:groups], ring_first[:groups + 1], degrees[:groups]
 
 
-def fit_jointly(frame, radial, state, ellipse, final=True, spots=True):
+def fit_jointly(frame, radial, state, ellipse, final=True, spots=True, fine=False):
     """One joint fit from `state`, for good or quick and rough: of the cells of a profile, or without one of the pixels.
 
-    For good, `spots` on the rings are allowed for, unless that is False.
+    For good, `spots` on the rings are allowed for, unless that is False; it may be in `fine` sectors if the rings are small.
     """
     from .kernels import polar, rings
 
     anew = radial is None or state.widths.min() < _WIDE_ENOUGH
     first, lo, step, ring_first, degrees = plan = _plan(state, frame.image.shape, final, not anew)
     if anew:
-        origin, n_sectors = state, 64 if final and state.radii.max() >= 40 else SECTORS
+        origin, n_sectors = state, FINE if fine or (final and state.radii.max() >= 40) else SECTORS
         table = _unroll(frame, origin, first, lo, step, n_sectors)
     else:
         origin, n_sectors = radial.origin, SECTORS
@@ -280,11 +281,11 @@ def prune(solution):
     return keep
 
 
-def settle(frame, radial, state, rings, ellipse, spots=True):
+def settle(frame, radial, state, rings, ellipse, spots=True, fine=False):
     """Fit, and drop what proves to be no ring, until all are sure and stay: (solution, rings), or why not.
 
     Rings that are still missing keep a fit from converging. Where it is one of a profile, a geometry that stays is enough.
-    `spots` as in `fit_jointly`.
+    `spots` and `fine` as in `fit_jointly`.
     """
     final = radial is None
     for turn in range(6):
@@ -292,7 +293,7 @@ def settle(frame, radial, state, rings, ellipse, spots=True):
         start = State(state.center, state.strain, rings[:, 0], rings[:, 1])
         if not final and not start.near(radial.origin, _ALIKE):
             radial = _profile(frame, start)
-        solution = fit_jointly(frame, radial, start, ellipse, final, spots)
+        solution = fit_jointly(frame, radial, start, ellipse, final, spots, fine)
         found, rings = solution.state, solution.rings
         keep = prune(solution)
         close = np.abs(found.center - state.center).max() < 0.25 * max(frame.image.shape)
@@ -301,8 +302,8 @@ def settle(frame, radial, state, rings, ellipse, spots=True):
         if not keep.any():
             return None, "what stands out of the radial profile is no ring around the azimuth"
         enough = 1.0 if told(rings) > BRIGHT and not final else 0.25
-        fine = (start.widths < _TOO_WIDE * found.widths).all()
-        if keep.all() and fine and found.near(start, enough) and (solution.gain < STILL or (turn > 0 and not final)):
+        narrow = (start.widths < _TOO_WIDE * found.widths).all()
+        if keep.all() and narrow and found.near(start, enough) and (solution.gain < STILL or (turn > 0 and not final)):
             return solution, rings
         if keep.all() and turn > 2:
             # Something among the rings is none, and throws the fit about.

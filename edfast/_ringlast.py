@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ._results import Ring, RingFit, RingNotFoundError
-from ._ringdoubt import CALM, HIGH, WORTH, chance_factor, doubt_of, is_better, scatter_factor, seen_sectors
+from ._ringdoubt import CALM, HIGH, WORTH, center_variance, chance_factor, doubt_of, is_better, scatter_factor, seen_sectors
 from ._ringfit import APART, UNEVEN, State, mean_square, settle, told
 from ._ringlook import MAX_RINGS, look_for_rings, which_stand, which_touch
 from ._ringtry import CHANCE, EDGE, STANDING, TELLING, TOUCHING, part_ring
@@ -37,7 +37,7 @@ def refined(frame, found, factor, radius, ellipse, max_rings):
     solution = _concentric(frame, solution, ellipse)
     if max_rings is None:
         solution = _parted(frame, solution, ellipse)
-    for improve in _at_rest, _without_one, _spotless:
+    for improve in _at_rest, _without_one, spotless:
         solution = improve(frame, solution, ellipse)
     return frame, solution
 
@@ -88,13 +88,14 @@ def _parted(frame, solution, ellipse):
     return solution
 
 
-def _spotless(frame, solution, ellipse):
+def spotless(frame, solution, ellipse, fine=False):
     """The solution with no spots allowed for, if sectors contradict each other and agree much better so; or as it is.
 
-    What has been taken for spots then is texture as narrow as these, or spots are so bright that their tails matter.
+    What has been taken for spots then is texture as narrow as these, or spots are so bright that their tails matter. `fine` as
+    in `fit_jointly`.
     """
     if solution.chi2 > UNEVEN:
-        other, _ = settle(frame, None, solution.state, solution.rings, ellipse, spots=False)
+        other, _ = settle(frame, None, solution.state, solution.rings, ellipse, spots=False, fine=fine)
         if other is not None and other.chi2 < _CALMER * solution.chi2 and not doubt_of(other):
             return other
     return solution
@@ -236,8 +237,7 @@ def freed(frame, solution, ellipse, missed=True):
     if chi2 > (_FAIR if even else CALM):
         return None
     covariance = max(chance_factor(free.scores, 2 + 2 * ellipse + len(free.scores)), _CALMEST) * free.covariance
-    known = max(scatter_factor(solution, ellipse), 1.0) * solution.covariance[:2, :2].trace()
-    share = math.sqrt(covariance[:2, :2].trace() / known)
+    share = math.sqrt(covariance[:2, :2].trace() / center_variance(solution, ellipse))
     if not (missed and share < _MORE):
         move = free.center - solution.state.center
         apart = share < _LITTLE and move @ np.linalg.pinv(covariance[:2, :2]) @ move > _AWAY ** 2

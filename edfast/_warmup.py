@@ -14,7 +14,7 @@ DTYPES = ("float32", "float64", "uint8", "uint16", "uint32", "int8", "int16", "i
 
 def warm_up(dtypes=DTYPES, *, begin=lambda name: None):
     """Compile the kernels for each of `dtypes`, whose name `begin` is told; yields its name and the seconds that it took."""
-    rings, _ = ring_pattern((192, 192), radii=[40, 60], amplitudes=80.0, beamstop=BeamStop(15), random_state=0)
+    rings, _ = ring_pattern((192, 192), radii=[40, 60], amplitudes=60.0, texture=0.3, beamstop=BeamStop(15), random_state=0)
     beam, _ = ring_pattern((192, 192), radii=[40, 60], amplitudes=30.0, direct_beam=80.0, random_state=0)
     mask = np.zeros(rings.shape, bool)
     mask[0] = True

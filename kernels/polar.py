@@ -6,6 +6,7 @@ from edfast.kernels._jit import jit
 from edfast.kernels._simd import add_four, prefetch
 
 AHEAD = 2       # rows by which the memory is asked ahead: what comes next lies in another page
+FAR = 4.0       # a ring is taken as zero beyond so many widths
 
 
 @jit
@@ -189,6 +190,31 @@ def rebin(table, first, lo, step, out):
                         out[j, i, 1] += table[j, k, 1]
                         out[j, i, 2] += (table[j, k, 2] + table[j, k, 0] * (k - begin - middle)) / size
                         out[j, i, 3] += table[j, k, 3]
+
+
+@jit(fastmath=True)
+def level_rings(cx, cy, e1, e2, radii, widths, slopes, bends, image, row):
+    """Take out of the pixels of `image`, whose first row is `row`, by how much rings are higher there than in their sectors.
+
+    That is slopes[k, j] t + bends[k, j] (t^2 - 1/12) on the crest of ring k, where t goes from -1/2 to 1/2 across sector j.
+    """
+    s11, s12, s22 = stretch(e1, e2)
+    n_sectors = slopes.shape[1]
+    scale, zero = n_sectors / (2 * np.pi), np.arctan2(s12, s11)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            dx, dy = x - cx, y + row - cy
+            u, v = s11 * dx + s12 * dy, s12 * dx + s22 * dy
+            r, place = np.sqrt(u * u + v * v), -1.0
+            for k in range(radii.shape[0]):
+                away = (r - radii[k]) / widths[k]
+                if abs(away) < FAR:
+                    if place < 0.0:
+                        place = (np.arctan2(v, u) - zero) * scale
+                        place += n_sectors if place < 0.0 else 0.0
+                    j = min(np.int64(place), n_sectors - 1)
+                    t = place - j - 0.5
+                    image[y, x] -= (slopes[k, j] * t + bends[k, j] * (t * t - 1 / 12)) * np.exp(-0.5 * away * away)
 
 
 @jit

@@ -91,6 +91,20 @@ def unroll(image, hidden, center, strain, n_sectors, annuli):
     return table
 
 
+def levelled(image, center, strain, radii, widths, slopes, bends):
+    """The image less slope t + bend (t^2 - 1/12) on the crests of rings, t from -1/2 to 1/2 across each sector."""
+    y, x = np.indices(image.shape)
+    u, v = np.tensordot(stretch(strain), [x - center[0], y - center[1]], axes=1)
+    start, n_sectors = np.arctan2(stretch(strain)[1, 0], stretch(strain)[0, 0]), slopes.shape[1]
+    place = (np.arctan2(v, u) - start) % (2 * np.pi) / (2 * np.pi) * n_sectors
+    sector = place.astype(int) % n_sectors
+    t, image = place - sector - 0.5, image.astype(float)
+    for radius, width, slope, bend in zip(radii, widths, slopes, bends, strict=True):
+        u_k = (np.hypot(u, v) - radius) / width
+        image -= np.where(abs(u_k) < 4, np.exp(-0.5 * u_k ** 2), 0) * (slope[sector] * t + bend[sector] * (t ** 2 - 1 / 12))
+    return image
+
+
 def ring_signal(x, place, radii, widths, amplitudes, background, reach):
     """Gaussians at radii `place` (none beyond `reach` widths) on a polynomial of x."""
     u = (place - np.asarray(radii)[:, None]) / np.asarray(widths)[:, None]

@@ -84,6 +84,19 @@ def test_annuli_from_bins_of_a_pixel_hold_what_the_pixels_give():
     assert np.isfinite(wide).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("center", "strain"), [((20.37, 17.61), (0.02, -0.01)), ((20.0, 17.0), (0.0, 0.0)),
+                                                ((-3.2, 44.1), (0.0, 0.03))])
+def test_level_rings(dtype, center, strain):
+    rng = np.random.default_rng(3)
+    image = rng.poisson(50, (37, 43)).astype(dtype)
+    radii, widths, (slopes, bends) = np.array([9.0, 14.5]), np.array([1.5, 2.5]), rng.normal(0, 9, (2, 2, 32))
+    expected = naive.levelled(image, center, strain, radii, widths, slopes, bends)
+    for start, stop in ((0, 11), (11, 37)):
+        polar.level_rings(*center, *strain, radii, widths, slopes, bends, image[start:stop], start)
+    np.testing.assert_allclose(image, expected, rtol=1e-6, atol=1e-4 if dtype is np.float32 else 1e-9)
+
+
 def test_realigned_cells_show_the_profile_about_the_other_centre():
     """A ring that is stretched and off its centre stands in one bin of all sectors."""
     y, x = np.mgrid[:161, :161].astype(float)

@@ -1,0 +1,73 @@
+"""A last fit of rings that are not equally high all over a sector, as about a spot: of an image in which they are."""
+
+import numpy as np
+
+from ._ringdoubt import center_variance, doubt_of
+from ._ringfit import FINE, Frame, settle
+from ._ringlast import spotless
+
+_LEVEL = 0.02       # share that heights which differ within sectors must have in what the pixels scatter by
+_COST = 8           # times as long as others takes the levelling of a pixel
+
+
+def levelled(frame, solution, ellipse):
+    """The solution from an image in whose sectors each ring is as high as in their mean; or as it is, where they nearly are.
+
+    The few pixels of a cell lie anywhere in its sector. Where a ring is not equally high all over this, as about a spot, cells
+    scatter by that.
+    """
+    slopes, bends = _within_sectors(solution)
+    if (slopes ** 2 / 12 + bends ** 2 / 180).mean(axis=1).max() < _LEVEL * solution.noise[3]:
+        return solution
+    finer = solution
+    if len(solution.angles) < FINE:
+        finer, _ = settle(frame, None, solution.state, solution.rings, ellipse, fine=True)
+        if finer is None:
+            return solution
+        slopes, bends = _within_sectors(finer)
+    image = _less(frame.image, finer.state, slopes, bends)
+    level = Frame(image, frame.bad, frame.shade, frame.size, frame.uneven)
+    other, _ = settle(level, None, finer.state, finer.rings, ellipse, fine=True)
+    if other is None or len(other.rings) < len(solution.rings) or doubt_of(other):
+        return solution
+    other = spotless(level, other, ellipse, fine=True)
+    return other if center_variance(other, ellipse) < center_variance(solution, ellipse) else solution
+
+
+def _within_sectors(solution):
+    """(slopes, bends), (rings, sectors), of the heights of each ring: of parabolas that go over into each other smoothly.
+
+    The height is that of the sector and slope t + bend (t^2 - 1/12), -1/2 <= t < 1/2 across the sector.
+    """
+    groups, n_sectors = solution.plan[3], len(solution.angles)
+    group = np.repeat(np.arange(len(groups) - 1), np.diff(groups))
+    number = np.arange(groups[-1]) - groups[group]
+    heights, variances, chance = solution.signal[group, number], solution.variances[group, number], np.ones((groups[-1], 1))
+    for k, known in enumerate(np.isfinite(variances)):
+        if known.any():
+            here = np.flatnonzero(known)
+            heights[k] = np.interp(np.arange(n_sectors), here, heights[k, here], period=n_sectors)
+            chance[k] = n_sectors * np.median(variances[k, here])
+    waves = np.fft.rfft(heights)
+    # Without what may be noise of the heights.
+    waves *= 1 - chance / np.maximum(np.abs(waves) ** 2, chance)
+    heights = np.fft.irfft(waves, n_sectors)
+    # The heights at the edges of the sectors: edges[:, j] before sector j.
+    shares = (4 + 2 * np.cos(2 * np.pi * np.fft.rfftfreq(n_sectors))) / 6
+    edges = np.fft.irfft(np.fft.rfft((np.roll(heights, 1, axis=1) + heights) / 2) / shares, n_sectors)
+    after = np.roll(edges, -1, axis=1)
+    return after - edges, 3 * (edges + after - 2 * heights)
+
+
+def _less(image, state, slopes, bends):
+    """The image without what `_within_sectors` says that rings are higher in its pixels than in their sectors."""
+    from .kernels import polar
+    from .kernels._bands import in_bands
+
+    image = image.astype(np.result_type(image.dtype, np.float32), order="C")
+
+    def rows(start, stop):
+        polar.level_rings(*state.center, *state.strain, state.radii, state.widths, slopes, bends, image[start:stop], start)
+
+    in_bands(rows, len(image), _COST * image.size)
+    return image
