@@ -178,10 +178,11 @@ class Search:
         # So much shadow is no beam stop, but a dark background.
         return flags if flags.mean() < 0.5 else np.zeros_like(flags)
 
-    def stop(self, x, y, e1=0.0, e2=0.0, *, size):
+    def stop(self, x, y, e1=0.0, e2=0.0, *, size, narrow=False):
         """What is dark for its distance from a known centre (x, y), and its penumbra: uint8. A block is `size` pixels wide.
 
-        The distance is that in the plane in which the strain (e1, e2) is undone.
+        The distance is that in the plane in which the strain (e1, e2) is undone. About the centre of a fit shadows may be as
+        `narrow` as a block; about another place gaps between rings look so.
         """
         away, (profile, expected) = np.empty(self.means.shape, np.int32), np.empty((2, len(self._bins)))
         coarse.distances(x, y, e1, e2, len(profile) - 1, away)
@@ -191,11 +192,12 @@ class Search:
         # About the centre, where a stop hides every direction, the first radius that is bright tells what to expect.
         profile -= self.dark
         inner = coarse.expected_light(profile, 5 * self._noise / (2 * self._reach + 1), expected)
+        rules = [*self._levels, (self.means - self.dark, 0.1, self._unit)] if narrow else self._levels
         least, growth = max(6, int(0.0003 * self.means.size)), max(1 + self._reach // 2, math.ceil(_PENUMBRA / size))
 
         def shadow():
             flags = np.zeros(self.means.shape, np.uint8)
-            for level, share, noise in self._levels:
+            for level, share, noise in rules:
                 coarse.add_darker(level, self.usable, away, expected, share, noise, flags)
             return _clean(flags, least, growth)
 
@@ -205,6 +207,11 @@ class Search:
             found = shadow()
         return found | self._glare
 
+    @property
+    def _unit(self):
+        """Noise of a block where 1 is expected; it grows with the square root."""
+        return self._noise / math.sqrt(max(self._typical, 1e-300))
+
     @cached_property
     def _levels(self):
         """What is dark: (means above the dark level, share of what is expected, noise where 1 is expected) of each rule.
@@ -212,9 +219,9 @@ class Search:
         Where much is averaged a shadow is found in the faintest background, and lost where it is narrow or beside a bright
         ring: there little need be averaged. A gap in the texture of a ring is not as dark as that.
         """
-        unit = self._noise / math.sqrt(max(self._typical, 1e-300))
         rules = [(self._reach, 0.3), (1, 0.1)] if self._reach > 1 else [(self._reach, 0.3)]
-        return [(_smooth(self.means, self.usable, reach) - self.dark, share, unit / (2 * reach + 1)) for reach, share in rules]
+        return [(_smooth(self.means, self.usable, reach) - self.dark, share, self._unit / (2 * reach + 1))
+                for reach, share in rules]
 
     def contrast(self, weights, reach):
         """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""

@@ -40,6 +40,7 @@ _NEARBY = 10.0      # squared step, in standard errors, with which the whole pro
 _CLEARANCE = 0.5    # widths that a ring is kept off a shadow, and what has been taken for its penumbra
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
 _MISSED = 0.25      # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted,
+_SCATTERED, _LESS = 2.5, 0.5    # roughness from where on narrow shadows are looked for, and share that may be left without
 _SOME, _ROUGH = 0.02, 1.6   # or this share, if the cells scatter so much more about the rings than their pixels let them
 
 
@@ -132,7 +133,7 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
         if found is not None:
             agreed = True
             try:
-                fit = _last_fit(levels, _behind_rim(found, ellipse), radius, ellipse, max_rings)
+                fit = _last_fit(levels, _behind_arm(levels, _behind_rim(found, ellipse), ellipse), radius, ellipse, max_rings)
                 if not _astray(levels, fit, tried):
                     return fit
                 why = "what looks like one is not where the image is symmetric about a centre"
@@ -232,6 +233,25 @@ def _behind_rim(found, ellipse):
     spread = sum(one.solution.covariance[:2, :2] * scatter_factor(one.solution, ellipse) for one in (found, other))
     doubtful = solution.contradictory and other.solution.worth > solution.worth
     return other if doubtful or move @ np.linalg.pinv(spread) @ move > APART[1] else found
+
+
+def _behind_arm(levels, found, ellipse):
+    """What was found, or, if its cells scatter much, what is found without narrow shadows if these then scatter much less.
+
+    An arm of a stop that is hardly wider than the blocks of the search may be all that tells of it.
+    """
+    frame, solution = found.frame, found.solution
+    if solution.roughness < _SCATTERED:
+        return found
+    place = (solution.state.center + 0.5) / levels.size - 0.5
+    shade = levels.search.stop(*place, *solution.state.strain, size=levels.factor * levels.size, narrow=True) | frame.shade
+    if (shade == frame.shade).all():
+        return found
+    clear = Frame(frame.image, frame.bad, shade, frame.size, frame.uneven)
+    other = _Found(clear, *try_rings(clear, State(solution.state.center, (0, 0), [], []), ellipse))
+    if other.solution is None or doubt_of(other.solution) or other.solution.roughness > _LESS * solution.roughness:
+        return found
+    return other
 
 
 def _last_fit(levels, found, radius, ellipse, max_rings):

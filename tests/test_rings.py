@@ -675,6 +675,7 @@ def test_rings_that_others_would_spoil_or_hide(seed, exposure):
     pytest.param(80258, 1, 0.06, id="a spot far brighter than its ring"),
     pytest.param(100165, 1, 0.03, id="a ring that spots keep from its width"),
     pytest.param(340158, 0, 0.015, id="texture that looks like spots in finer sectors"),
+    pytest.param(350148, 0, 0.03, id="a stop of which only a narrow arm tells"),
 ])
 def test_what_misleads_the_last_fit(seed, exposure, most):
     """The centre was 2 to 25 times its bound off."""
