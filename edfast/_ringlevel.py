@@ -17,7 +17,7 @@ def levelled(frame, solution, ellipse):
     scatter by that.
     """
     slopes, bends = _within_sectors(solution)
-    if (slopes ** 2 / 12 + bends ** 2 / 180).mean(axis=1).max() < _LEVEL * solution.noise[3]:
+    if not (slopes ** 2 / 12 + bends ** 2 / 180).mean(axis=1).max() > _LEVEL * solution.noise[3]:
         return solution
     finer = solution
     if len(solution.angles) < FINE:

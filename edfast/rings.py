@@ -39,8 +39,8 @@ _USUAL = 16.0, 2.0  # radius and width of a ring, where nothing is known of them
 _NEARBY = 10.0      # squared step, in standard errors, with which the whole profile is near enough for rings to be tried
 _CLEARANCE = 0.5    # widths that a ring is kept off a shadow, and what has been taken for its penumbra
 _RESOLVED = 2.0     # a ring whose width is so many blocks loses little by being fitted on blocks (1.5 % of its errors)
-_MISSED = 0.25      # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted,
 _SCATTERED, _LESS = 2.5, 0.5    # roughness from where on narrow shadows are looked for, and share that may be left without
+_MISSED = 0.25      # told by the rest of a profile, in what its rings tell, from where on the whole of it is fitted,
 _SOME, _ROUGH = 0.02, 1.6   # or this share, if the cells scatter so much more about the rings than their pixels let them
 
 
@@ -244,10 +244,10 @@ def _behind_arm(levels, found, ellipse):
     if solution.roughness < _SCATTERED:
         return found
     place = (solution.state.center + 0.5) / levels.size - 0.5
-    shade = levels.search.stop(*place, *solution.state.strain, size=levels.factor * levels.size, narrow=True) | frame.shade
-    if (shade == frame.shade).all():
+    clear, _ = levels.look((*place, *solution.state.strain), frame.uneven, narrow=True)
+    clear.shade = clear.shade | frame.shade
+    if (clear.shade == frame.shade).all():
         return found
-    clear = Frame(frame.image, frame.bad, shade, frame.size, frame.uneven)
     other = _Found(clear, *try_rings(clear, State(solution.state.center, (0, 0), [], []), ellipse))
     if other.solution is None or doubt_of(other.solution) or other.solution.roughness > _LESS * solution.roughness:
         return found
@@ -303,12 +303,13 @@ class _Levels(NamedTuple):
         x, y = self.place(fit.center)
         return self.search.score(x, y, *fit.strain)
 
-    def look(self, place, uneven=False):
+    def look(self, place, uneven=False, narrow=False):
         """(frame, start): the middle-sized image with the shadows about a place of the search, and that place in it.
 
-        The place is (x, y), or (x, y, e1, e2) with a strain.
+        The place is (x, y), or (x, y, e1, e2) with a strain. `narrow` as in `Search.stop`.
         """
-        frame = Frame(self.middle, self.hidden, self.search.stop(*place, size=self.factor * self.size), self.size, uneven)
+        shade = self.search.stop(*place, size=self.factor * self.size, narrow=narrow)
+        frame = Frame(self.middle, self.hidden, shade, self.size, uneven)
         return frame, State((np.array(place[:2]) + 0.5) * self.size - 0.5, place[2:] if len(place) > 2 else (0, 0), [], [])
 
     def resolve(self, frame, width):
