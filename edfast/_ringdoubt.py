@@ -16,6 +16,10 @@ _FOUND = 4.0        # squared, that a further ring adds to this by having been l
 _ROUGH = 5.0        # times that the cells may scatter more than their pixels allow, if the rings do not stand out by
 _PLAIN = 60.0       # so many standard errors, and
 _ALL_ROUND = 0.35   # if chi2 is above this: below it the cells miss the model in the same way all round, which spots do not
+_BETWEEN = 0.25, 6.0    # unless all but this share of the sectors show the ring by so many standard errors each
+_SMALL = 0.06       # width of a ring, in its radius, from where on a few spots may fill it: it must be so even,
+_EVENLY = 0.9       # as a participation ratio,
+_ROUND = 0.75       # or its texture of lower orders, in the root mean square and in radii over widths (0.71: round spots)
 _STRAINED = 0.06    # strain at which the rings must stand out twice as clearly: what lies there by chance fits some ellipse
 _RAGGED = 0.35      # widths that the sectors may stand off their ellipse, in the root mean square, beyond their errors
 _AGREED = 0.6       # share of the sectors in which a ring can be seen that must not contradict it
@@ -43,12 +47,14 @@ def doubt_of(solution, demand=1):
     if total < least or high < (_FAINT if total > 2 * SURE else HIGH):
         return f"what looks like one stands out by {min(total, high):.1f} standard errors only"
     chi2 = solution.chi2
-    if total < _PLAIN and chi2 > _ALL_ROUND and solution.roughness > _ROUGH:
-        return "what looks like one consists of spots; a single crystal?"
-    # One clear ring that is whole is enough, however uneven the others.
-    whole = even[sure >= min(sure[best], _PLAIN)].max()
-    if whole < (_EVEN if chi2 <= CALM and total > _PLAIN else _WHOLE):
-        return f"what looks like one fills {100 * whole:.0f} % of the azimuth only; spots of a single crystal?"
+    if not _between_spots(solution, best):
+        scattered = total < _PLAIN and chi2 > _ALL_ROUND and solution.roughness > _ROUGH
+        if scattered or _is_a_few_spots(solution, best):
+            return "what looks like one consists of spots; a single crystal?"
+        # One clear ring that is whole is enough, however uneven the others.
+        whole = even[sure >= min(sure[best], _PLAIN)].max()
+        if whole < (_EVEN if chi2 <= CALM and total > _PLAIN else _WHOLE):
+            return f"what looks like one fills {100 * whole:.0f} % of the azimuth only; spots of a single crystal?"
     weights, there = seen_sectors(solution, solution.agreement)
     used = (weights > 0.3).sum()
     if used < _AGREED * there.sum():
@@ -59,6 +65,35 @@ def doubt_of(solution, demand=1):
     if excess > _RAGGED:
         return f"the parts of what looks like one are {excess:.1f} of its widths away from an ellipse"
     return ""
+
+
+def _heights(solution, k):
+    """Heights of ring k in the sectors, and their variances: infinite where it is not seen."""
+    groups = solution.plan[3]
+    group = np.searchsorted(groups, k, side="right") - 1
+    return solution.signal[group, k - groups[group]], solution.variances[group, k - groups[group]]
+
+
+def _between_spots(solution, k):
+    """Whether ring k is plainly there between its spots too, in most sectors; the more plainly the less these agree."""
+    heights, variances = _heights(solution, k)
+    known = np.isfinite(variances)
+    share, least = _BETWEEN
+    clear = np.sort(heights[known] / np.sqrt(variances[known]))
+    return clear[int(share * len(clear))] > least * max(solution.chi2 / CALM, 1.0) ** 2
+
+
+def _is_a_few_spots(solution, k):
+    """Whether ring k is small, and uneven over arcs that are no longer than it is wide, as a few round spots are."""
+    relative = solution.state.widths[k] / solution.state.radii[k]
+    heights, variances = _heights(solution, k)
+    known = np.isfinite(variances)
+    mean, noise = heights[known].mean(), variances[known].mean()
+    if relative < _SMALL or mean ** 2 > _EVENLY * (np.mean(heights[known] ** 2) - noise):
+        return False
+    power = np.abs(np.fft.rfft(np.where(known, heights - mean, 0))) ** 2 - len(heights) * noise
+    power[power < 0] = 0
+    return relative ** 2 * (np.arange(len(power)) ** 2 @ power) > _ROUND ** 2 * power.sum()
 
 
 def seen_sectors(solution, by_group):

@@ -123,10 +123,10 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
     agreed, reason = False, "nothing in the image is symmetric about a centre"
     for attempt, places, uneven in (
             (try_rings, _noted(itertools.islice(starts, _TRIALS), tried), False),
-            (try_rings, _centred(levels, itertools.islice(_first(tried), 1), ellipse), False),
-            (try_rings, (levels.search.stretched(*place) for place in _first(tried)), True),
-            (try_every, _first(tried), False),
-            (try_highest, _first(tried), False)):
+            (try_rings, _centred(levels, itertools.islice(_promising(levels, tried), 1), ellipse), False),
+            (try_rings, (levels.search.stretched(*place) for place in _promising(levels, tried)), True),
+            (try_every, _promising(levels, tried), False),
+            (try_highest, _promising(levels, tried), False)):
         if agreed and attempt is try_every:
             continue
         found, why = _best(levels, places, attempt, ellipse, uneven)
@@ -161,9 +161,9 @@ def _noted(starts, tried):
         yield start
 
 
-def _first(tried):
-    """The first of the starts that were tried, once they have been."""
-    yield from tried[:_SECOND]
+def _promising(levels, tried):
+    """Those of the starts that were tried about which the image is most symmetric, once they have been."""
+    yield from sorted(tried, key=lambda place: levels.search.score(*place), reverse=True)[:_SECOND]
 
 
 def _centred(levels, places, ellipse):

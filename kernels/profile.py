@@ -12,6 +12,9 @@ FOOT = 0.14     # of the height: half as hollow as beside a Gaussian, and on bot
 COARSE = 2.5    # width [bins] up to which bumps are looked for every half bin
 FINE = 0.7      # and up to this one, a quarter of a bin
 NARROW = 1.0    # bins that a ring is wide at least, in a profile
+ALIKE = 0.8     # of what a bump that ran away stood out by, must a narrower one near it stand out by,
+BEYOND = 2.5    # or by so many times what is asked for;
+SLENDER = 0.3   # and so wide must it be at least, in the width of the other
 CALM = 0.3      # how much of the scatter between sectors counts: texture goes the same way at neighbouring radii
 
 
@@ -274,10 +277,10 @@ def find_rings(mean, error, widths, threshold, reach, rings):
     """Bumps of the profile, most significant first: rings[k] = place, width, height, its significance; returns their number.
 
     `mean` is used up. A bump counts if it exceeds its error `threshold` times, if the profile is known `reach` widths to both
-    sides, and if it is no mere wrinkle of a steep background.
+    sides, and if it is no mere wrinkle of a steep background. Where one runs away, narrower ones may be what it consists of.
     """
     n = mean.shape[0]
-    found, tried, spoilt = 0, 0, np.zeros(n, np.bool_)
+    found, tried, first, end, least = 0, 0, np.zeros(n, np.int64), np.full(n, 4 * widths.shape[0]), np.zeros(n)
     weight = 1 / error ** 2
     heights, sure = np.zeros((2, 4 * widths.shape[0], n))
     weigh_bumps(mean, error, weight, widths, reach, 0.0, np.float64(n), heights, sure)
@@ -290,16 +293,21 @@ def find_rings(mean, error, widths, threshold, reach, rings):
         place = i + 0.25 * (k % 4)
         rings[found] = bump = np.array([place, widths[k // 4], heights[k, i], sure[k, i]])
         good = refine_bump(mean, error, bump)
-        spoilt[max(np.int64(place - bump[1]), 0):min(np.int64(place + bump[1]) + 2, n)] = True
+        near = slice(max(np.int64(place - bump[1]), 0), min(np.int64(place + bump[1]) + 2, n))
+        end[near] = np.minimum(end[near], 0 if good else k // 4 * 4)
         if good:
             rings[found] = bump
             found += 1
             for i in range(n):
                 mean[i] -= bump[2] * np.exp(-0.5 * ((i - bump[0]) / bump[1]) ** 2)
             weigh_bumps(mean, error, weight, widths, reach, bump[0] - 5 * bump[1], bump[0] + 5 * bump[1], heights, sure)
+        else:
+            first[near] = np.maximum(first[near], 4 * np.searchsorted(widths, SLENDER * bump[1]))
+            least[near] = np.maximum(least[near], min(ALIKE * bump[3], BEYOND * threshold))
         for k in range(sure.shape[0]):
             for i in range(n):
-                if spoilt[min(i + k % 4 // 2, n - 1)]:
+                j = min(i + k % 4 // 2, n - 1)
+                if not first[j] <= k < end[j] or sure[k, i] < least[j]:
                     sure[k, i] = 0.0
     return found
 

@@ -991,6 +991,26 @@ def test_no_ring_where_there_is_none(kind, seed):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("exposure", [0, 1])
+def test_a_ring_is_seen_between_spots_that_are_far_brighter(exposure):
+    scene = scenes.draw(360196)
+    assert_right(fit_ring(scenes.exposures(scene, 2)[exposure]), scene.center, 0.05)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_wide_spots_side_by_side_are_no_ring(seed):
+    """Spots of a single crystal so near each other that the nearest ones fill all directions."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:128, :128]
+    mean = np.full((128, 128), 20.0)
+    for h, k in np.ndindex(13, 13):
+        u, v = 63.3 + 16 * (h - 6 + 0.5 * (k - 6)), 64.8 + 13.9 * (k - 6)
+        height = 500 * rng.exponential() * math.exp(-((u - 63.3) ** 2 + (v - 64.8) ** 2) / 40 ** 2)
+        mean += height * np.exp(-0.5 * ((x - u) ** 2 + (y - v) ** 2) / 4 ** 2)
+    with pytest.raises(RingNotFoundError):
+        fit_ring(rng.poisson(mean))
+
+
 @pytest.mark.parametrize("seed", [158, 213, 411, 466, 532, 576, 6230, 6758, 6890])
 def test_the_soft_edge_of_a_disc_is_no_ring(seed):
     """Two rings beside each other explain it; what is left when one of them falls must stand alone."""
