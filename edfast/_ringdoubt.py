@@ -80,7 +80,7 @@ def _between_spots(solution, k):
     known = np.isfinite(variances)
     share, least = _BETWEEN
     clear = np.sort(heights[known] / np.sqrt(variances[known]))
-    return clear[int(share * len(clear))] > least * max(solution.chi2 / CALM, 1.0) ** 2
+    return len(clear) > 0 and clear[int(share * len(clear))] > least * max(solution.chi2 / CALM, 1.0) ** 2
 
 
 def _is_a_few_spots(solution, k):
@@ -88,8 +88,10 @@ def _is_a_few_spots(solution, k):
     relative = solution.state.widths[k] / solution.state.radii[k]
     heights, variances = _heights(solution, k)
     known = np.isfinite(variances)
+    if relative < _SMALL or not known.any():
+        return False
     mean, noise = heights[known].mean(), variances[known].mean()
-    if relative < _SMALL or mean ** 2 > _EVENLY * (np.mean(heights[known] ** 2) - noise):
+    if mean ** 2 > _EVENLY * (np.mean(heights[known] ** 2) - noise):
         return False
     power = np.abs(np.fft.rfft(np.where(known, heights - mean, 0))) ** 2 - len(heights) * noise
     power[power < 0] = 0
