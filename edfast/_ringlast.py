@@ -18,6 +18,7 @@ _ODD = 2.5          # and width, in that of the surest, from where on a bump is 
 _AGREEING = 4.0     # standard errors by which bumps that join the rings may move the centre at most,
 _MUCH = 5.0         # if less than so many times as much is told with them
 _CALMER = 0.75      # share of chi2 that a wider shade, or no spots, may leave
+_TRUSTED = 0.9      # share of its weight left to a sector from where on spots do not matter to it
 _CLOSE = 0.1        # squared last step that is enough for the whole profile; most of it is the profile's slow motion
 _MORE, _FAIR = 1.2, 2.5     # that must leave this share of the errors at most, and have no higher chi2; or, if sectors agree
 _LITTLE, _AWAY, _SMOOTHER = 2.0, 3.0, 0.8   # and the centre is so many errors away, these shares of errors and scatter
@@ -89,14 +90,19 @@ def _parted(frame, solution, ellipse):
 
 
 def spotless(frame, solution, ellipse, fine=False):
-    """The solution with no spots allowed for, if sectors contradict each other and agree much better so; or as it is.
+    """The solution with no spots allowed for, if the sectors say so; or as it is. `fine` as in `fit_jointly`.
 
-    What has been taken for spots then is texture as narrow as these, or spots are so bright that their tails matter. `fine` as
-    in `fit_jointly`.
+    That is if they contradict each other and agree much better so, or agree better and tell more. What has been taken for spots
+    then is texture as narrow as these, or spots are so bright that their tails matter.
     """
-    if solution.chi2 > UNEVEN:
+    uneven = solution.chi2 > UNEVEN
+    if uneven or (solution.weights < _TRUSTED * solution.agreement).any():
         other, _ = settle(frame, None, solution.state, solution.rings, ellipse, spots=False, fine=fine)
-        if other is not None and other.chi2 < _CALMER * solution.chi2 and not doubt_of(other):
+        if other is None or doubt_of(other):
+            return solution
+        agree = other.chi2 < solution.chi2 and len(other.rings) == len(solution.rings)
+        if ((uneven and other.chi2 < _CALMER * solution.chi2)
+                or (agree and center_variance(other, ellipse) < center_variance(solution, ellipse))):
             return other
     return solution
 

@@ -879,6 +879,9 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
         turn += 1
         if turn > FREE_TURNS + 1 and ((damp >= relax and gain < enough) or (turn > HOLD_TURNS and gain > HOPELESS)):
             break
+    # What tells next to nothing contradicts nothing.
+    for g in range(scores.shape[0]):
+        scores[g] *= tells(information[g])
     invert(total, covariance)
     return turn, gain, chi2
 
