@@ -92,8 +92,8 @@ def _parted(frame, solution, ellipse):
 def spotless(frame, solution, ellipse, fine=False):
     """The solution with no spots allowed for, if the sectors say so; or as it is. `fine` as in `fit_jointly`.
 
-    That is if they contradict each other and agree much better so, or agree better and tell more. What has been taken for spots
-    then is texture as narrow as these, or spots are so bright that their tails matter.
+    That is if they contradict each other and agree much better so, or agree better and tell more. What has been taken for
+    spots then is texture as narrow as these, or spots are so bright that their tails matter.
     """
     uneven = solution.chi2 > UNEVEN
     if uneven or (solution.weights < _TRUSTED * solution.agreement).any():

@@ -691,7 +691,7 @@ def test_texture_that_is_taken_for_spots_does_not_move_the_centre():
 
 
 def test_sectors_that_tell_next_to_nothing_are_no_reason_for_doubt():
-    """A spot far brighter than its ring hides both rings in four sectors; the error was quoted as more than four bounds for them."""
+    """A spot far brighter than its ring hides both rings in four sectors; the quoted error was above four bounds for them."""
     scene = scenes.draw(39)
     for image in scenes.exposures(scene, 2):
         fit = fit_ring(image)
