@@ -69,17 +69,17 @@ class State:
 class Frame:
     """An image with what is masked in it: single pixels, and blocks of `size` x `size` pixels in the shade of a beam stop.
 
-    Where it is `uneven`, sectors are levelled before they make up a profile.
+    Where it is `uneven`, sectors are levelled before they make up a profile. `spots` have been taken out of the image, or None.
     """
 
-    def __init__(self, image, bad, shade, size, uneven=False):
-        self.image, self.bad, self.shade, self.size, self.uneven = image, bad, shade, size, uneven
+    def __init__(self, image, bad, shade, size, uneven=False, spots=None):
+        self.image, self.bad, self.shade, self.size, self.uneven, self.spots = image, bad, shade, size, uneven, spots
 
     def shaded(self, by):
         """The same with a shade that is wider by so many blocks."""
         from ._ringsearch import grown
 
-        return Frame(self.image, self.bad, grown(self.shade, by), self.size, self.uneven)
+        return Frame(self.image, self.bad, grown(self.shade, by), self.size, self.uneven, self.spots)
 
 
 class Solution:
@@ -212,14 +212,19 @@ def fit_jointly(frame, radial, state, ellipse, final=True, spots=True, fine=Fals
     signal, noise = np.zeros((groups, most + 1 + int(degrees.max()), n_sectors)), np.zeros(4)
     if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
         raise RingNotFoundError("no usable pixels where rings were looked for")
-    rings.start_values(table, first, lo, step, ring_first, state.radii, signal, noise, spans)
+    cells = table
+    if frame.spots is not None:
+        # The noise of what was taken out is still there: cells count as the fewer pixels.
+        middles = [lo[g] + step[g] * (np.arange(first[g + 1] - first[g]) + 0.5) for g in range(groups)]
+        cells = table * frame.spots.shares(table, np.concatenate(middles))[..., None]
+    rings.start_values(cells, first, lo, step, ring_first, state.radii, signal, noise, spans)
     radii, widths, geometry = state.radii.copy(), state.widths.copy(), state.about(origin)
     covariance = np.zeros((4 + 3 * n,) * 2)
     weights, trust, scores = np.ones((3, groups, n_sectors))
     moves = np.zeros((n, 5))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
-        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, final, spans,
+        cells, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, final, spans,
         noise, signal, _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores, moves,
         np.empty((groups, m, m + 2, n_sectors)), np.zeros((size, size + 2)), covariance)
     center, strain = origin.moved(geometry, covariance)

@@ -26,7 +26,7 @@ def levelled(frame, solution, ellipse):
             return solution
         slopes, bends = _within_sectors(finer)
     image = _less(frame.image, finer.state, slopes, bends)
-    level = Frame(image, frame.bad, frame.shade, frame.size, frame.uneven)
+    level = Frame(image, frame.bad, frame.shade, frame.size, frame.uneven, frame.spots)
     other, _ = settle(level, None, finer.state, finer.rings, ellipse, fine=True)
     if other is None or len(other.rings) < len(solution.rings) or doubt_of(other):
         return solution
