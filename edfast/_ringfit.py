@@ -69,7 +69,7 @@ class State:
 class Frame:
     """An image with what is masked in it: single pixels, and blocks of `size` x `size` pixels in the shade of a beam stop.
 
-    Where it is `uneven`, sectors are levelled before they make up a profile. `spots` have been taken out of the image, or None.
+    Where it is `uneven`, sectors are levelled before they make up a profile. `spots` are out of the image, if not None.
     """
 
     def __init__(self, image, bad, shade, size, uneven=False, spots=None):

@@ -1,5 +1,6 @@
 """A last fit of rings without the bright spots of single crystallites on them, which are taken out of the image."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -69,7 +70,7 @@ def _spots_on(solution, taken):
 
     n_sectors, groups, rows = len(solution.angles), solution.plan[3], []
     template, slopes, found = np.empty(n_sectors), np.empty(n_sectors), np.empty((SPOTS, 2))
-    for group, (first, end) in enumerate(zip(groups[:-1], groups[1:], strict=True)):
+    for group, (first, end) in enumerate(itertools.pairwise(groups)):
         for ring in range(first, end):
             heights, variances = (values[group, ring - first] for values in (solution.signal, solution.variances))
             radius, width = solution.state.radii[ring], solution.state.widths[ring]

@@ -277,7 +277,8 @@ def _last_fit(levels, found, radius, ellipse, max_rings):
         if rest > _MISSED or (rest > _SOME and solution.roughness > _ROUGH):
             free = freed(frame, solution, ellipse, rest > _MISSED)
     if free is None:
-        solution = levelled(*cleared(frame, solution, ellipse), ellipse)
+        frame, solution = cleared(frame, solution, ellipse)
+        solution = levelled(frame, solution, ellipse)
     return ring_fit(solution, block, radius, ellipse, free)
 
 
@@ -370,7 +371,8 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     if like.whole_profile and max_rings is None and (free := freed(frame, solution, ellipse)) is None:
         raise RingNotFoundError("the profile is not what it was")
     if free is None:
-        solution = levelled(*cleared(frame, solution, ellipse), ellipse)
+        frame, solution = cleared(frame, solution, ellipse)
+        solution = levelled(frame, solution, ellipse)
     fit = ring_fit(solution, block, radius, ellipse, free)
     if SPOILT * share * fit.center_err ** 2 > like.center_err ** 2:
         raise RingNotFoundError("the rings are not as clear as they were")
