@@ -9,6 +9,7 @@ import numpy as np
 from ._profile import averaged
 from ._ringdoubt import center_variance, doubt_of
 from ._ringfit import FINE, Frame, State, settle
+from ._ringlevel import levelled
 
 _ROUNDS = 3         # spots are found in the heights of sectors, which the fit tells the better, the better they are known
 _LEAST = 16         # sectors in which a ring must be seen for spots to be told from its texture
@@ -43,25 +44,26 @@ class Spots(NamedTuple):
 
 
 def cleared(frame, solution, ellipse):
-    """(frame, solution) without spots, if more is told so; or as they are.
+    """The solution `levelled`, from an image without spots if more is told so than by the solution itself.
 
     Round spots on a bent ring draw it inwards. With texture between them they are told best in the heights of the sectors.
     """
-    other, rows = solution, np.empty((0, 3))
-    if len(solution.angles) < FINE:
-        other, _ = settle(frame, None, solution.state, solution.rings, ellipse, fine=True)
+    level, rows = levelled(frame, solution, ellipse), np.empty((0, 3))
+    other = level
+    if len(level.angles) < FINE:
+        other, _ = settle(frame, None, level.state, level.rings, ellipse, fine=True)
         if other is None:
-            return frame, solution
+            return level
     for _ in range(_ROUNDS):
         rows = _spots_on(other, rows)
         if len(rows) == 0:
-            return frame, solution
+            return level
         clear = _without(frame, Spots(rows, other.state, other.noise))
         other, _ = settle(clear, None, other.state, other.rings, ellipse, fine=True)
-        if other is None or len(other.rings) < len(solution.rings):
-            return frame, solution
-    better = center_variance(other, ellipse) < center_variance(solution, ellipse) and not doubt_of(other)
-    return (clear, other) if better else (frame, solution)
+        if other is None or len(other.rings) < len(level.rings):
+            return level
+    other = levelled(clear, other, ellipse)
+    return other if center_variance(other, ellipse) < center_variance(solution, ellipse) and not doubt_of(other) else level
 
 
 def _spots_on(solution, taken):
