@@ -67,7 +67,7 @@ def doubt_of(solution, demand=1):
     return ""
 
 
-def _heights(solution, k):
+def heights_of(solution, k):
     """Heights of ring k in the sectors, and their variances: infinite where it is not seen."""
     groups = solution.plan[3]
     group = np.searchsorted(groups, k, side="right") - 1
@@ -76,7 +76,7 @@ def _heights(solution, k):
 
 def _between_spots(solution, k):
     """Whether ring k is plainly there between its spots too, in most sectors; the more plainly the less these agree."""
-    heights, variances = _heights(solution, k)
+    heights, variances = heights_of(solution, k)
     known = np.isfinite(variances)
     share, least = _BETWEEN
     clear = np.sort(heights[known] / np.sqrt(variances[known]))
@@ -86,7 +86,7 @@ def _between_spots(solution, k):
 def _is_a_few_spots(solution, k):
     """Whether ring k is small, and uneven over arcs that are no longer than it is wide, as a few round spots are."""
     relative = solution.state.widths[k] / solution.state.radii[k]
-    heights, variances = _heights(solution, k)
+    heights, variances = heights_of(solution, k)
     known = np.isfinite(variances)
     if relative < _SMALL or not known.any():
         return False

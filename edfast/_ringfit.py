@@ -81,6 +81,10 @@ class Frame:
 
         return Frame(self.image, self.bad, grown(self.shade, by), self.size, self.uneven, self.spots)
 
+    def showing(self, image, spots):
+        """The same with another image, out of which `spots` are."""
+        return Frame(image, self.bad, self.shade, self.size, self.uneven, spots)
+
 
 class Solution:
     """What the kernel leaves behind: common parameters with covariance, sectors with weights, and what they say of each ring.

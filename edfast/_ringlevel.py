@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._ringdoubt import center_variance, doubt_of
-from ._ringfit import FINE, Frame, settle
+from ._ringfit import FINE, settle
 from ._ringlast import spotless
 
 _LEVEL = 0.02       # share that heights which differ within sectors must have in what the pixels scatter by
@@ -26,7 +26,7 @@ def levelled(frame, solution, ellipse):
             return solution
         slopes, bends = _within_sectors(finer)
     image = _less(frame.image, finer.state, slopes, bends)
-    level = Frame(image, frame.bad, frame.shade, frame.size, frame.uneven, frame.spots)
+    level = frame.showing(image, frame.spots)
     other, _ = settle(level, None, finer.state, finer.rings, ellipse, fine=True)
     if other is None or len(other.rings) < len(solution.rings) or doubt_of(other):
         return solution

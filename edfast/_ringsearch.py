@@ -19,6 +19,7 @@ _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the secon
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
 _FRINGES = 4.0      # blocks to either side in which a better place is looked for
 _HIDDEN = 0.1       # share of the light just outside of a stop that is seen within it at most
+_DEEP = 10.0        # times the noise of a block that such a shadow lies below the dark level if it is a level of its own
 _SOLID, _LEAST, _MOST = 0.6, 9, 0.25    # share of its box that a saturated disc fills; its size: blocks, share of the image
 MIDDLE = 512        # longest side of the image on which rings are looked for and roughly fitted [blocks]
 COARSE = 160        # longest side of the small image that is searched [blocks]
@@ -77,6 +78,11 @@ def reading():
             yield
     finally:
         _thread.means = None
+
+
+def _least_shadow(size):
+    """How many of so many blocks a shadow has at least as long as no centre is known."""
+    return max(10, int(0.0006 * size))
 
 
 def _factor(shape, longest):
@@ -152,11 +158,21 @@ class Search:
         middle = coarse.quantile(around, self.usable, 0.5)
         self._noise = coarse.quantile(np.abs(means - around), self.usable, 0.5) / 0.6745
         self.dark = coarse.quantile(around, self.usable, 0.01)
-        # So far must be averaged that a shadow is told from the noise; the second time from the dark level itself.
+        # The second time the dark level itself is averaged.
         for _ in range(2):
             self._typical = max(middle - self.dark, 1e-3 * self._noise)
-            self._reach = min(max(math.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0), 3)
+            self._reach = self._averaged()
             self.dark = coarse.quantile(_smooth(means, self.usable, min(self._reach, 2)), self.usable, 0.01)
+        # Where the background is flat, a stop that hides less than that lies far below.
+        deepest = coarse.quantile(_smooth(means, self.usable, 1), self.usable, _least_shadow(means.size) / means.size)
+        if self.dark - deepest > _DEEP * self._noise:
+            self.dark = deepest
+            self._typical = middle - deepest
+            self._reach = self._averaged()
+
+    def _averaged(self):
+        """Over how many blocks to either side must be averaged that a shadow is told from the noise."""
+        return min(max(math.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0), 3)
 
     def _saturated(self, most):
         """What a direct beam saturates, and a block around it: uint8. The crest of a ring that is saturated is left alone."""
@@ -174,7 +190,7 @@ class Search:
         level = self._levels[0][0]
         around = _smooth(self.means, self.usable, 4 + self._reach) - self.dark
         flags = ((level < 0.25 * around) | (level < 0.08 * self._typical)) & (self.usable > 0)
-        flags = _clean(flags.astype(np.uint8), max(10, int(0.0006 * flags.size)), 1 + self._reach // 2)
+        flags = _clean(flags.astype(np.uint8), _least_shadow(flags.size), 1 + self._reach // 2)
         # So much shadow is no beam stop, but a dark background.
         return flags if flags.mean() < 0.5 else np.zeros_like(flags)
 

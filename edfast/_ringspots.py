@@ -1,14 +1,13 @@
 """A last fit of rings without the bright spots of single crystallites on them, which are taken out of the image."""
 
-import itertools
 import math
 from typing import NamedTuple
 
 import numpy as np
 
 from ._profile import averaged
-from ._ringdoubt import center_variance, doubt_of
-from ._ringfit import FINE, Frame, State, settle
+from ._ringdoubt import center_variance, doubt_of, heights_of
+from ._ringfit import FINE, State, settle
 from ._ringlevel import levelled
 
 _ROUNDS = 3         # spots are found in the heights of sectors, which the fit tells the better, the better they are known
@@ -26,6 +25,11 @@ class Spots(NamedTuple):
     state: State
     noise: np.ndarray
 
+    def each(self):
+        """(radius and width of its ring, azimuth in turns, height) of each."""
+        for ring, turn, height in self.rows:
+            yield self.state.radii[int(ring)], self.state.widths[int(ring)], turn, height
+
     def shares(self, table, radii):
         """Variance of each cell (sector, bin) of an image without the spots, over that which their counts lend it.
 
@@ -36,8 +40,7 @@ class Spots(NamedTuple):
         usual = self.noise[0] + self.noise[1] * np.nan_to_num(averaged(table)[0], posinf=0, neginf=0)
         usual, n_sectors = np.maximum(usual, self.noise[2]), len(table)
         heights, slopes, more = np.empty(n_sectors), np.empty(n_sectors), np.zeros(table.shape[:2])
-        for ring, turn, height in self.rows:
-            radius, width = self.state.radii[int(ring)], self.state.widths[int(ring)]
+        for radius, width, turn, height in self.each():
             along_ring(turn * n_sectors, width * n_sectors / (2 * math.pi * radius), heights, slopes)
             more += height * heights[:, None] * np.exp(-0.5 * ((radii - radius) / width) ** 2)
         return usual / (usual + self.noise[1] * more)
@@ -49,6 +52,8 @@ def cleared(frame, solution, ellipse):
     Round spots on a bent ring draw it inwards. With texture between them they are told best in the heights of the sectors.
     """
     level, rows = levelled(frame, solution, ellipse), np.empty((0, 3))
+    if not any(_stand_out(level, ring) for ring in range(len(level.state.radii))):
+        return level
     other = level
     if len(level.angles) < FINE:
         other, _ = settle(frame, None, level.state, level.rings, ellipse, fine=True)
@@ -70,31 +75,38 @@ def _spots_on(solution, taken):
     """Rows of `Spots` on the rings of a solution from whose image others were `taken`, these included."""
     from .kernels.crystallites import SPOTS, along_ring, find_spots
 
-    n_sectors, groups, rows = len(solution.angles), solution.plan[3], []
+    n_sectors, rows = len(solution.angles), []
     template, slopes, found = np.empty(n_sectors), np.empty(n_sectors), np.empty((SPOTS, 2))
-    for group, (first, end) in enumerate(itertools.pairwise(groups)):
-        for ring in range(first, end):
-            heights, variances = (values[group, ring - first] for values in (solution.signal, solution.variances))
-            radius, width = solution.state.radii[ring], solution.state.widths[ring]
-            heights, known, wide = heights.copy(), np.isfinite(variances), width * n_sectors / (2 * math.pi * radius)
-            for _, turn, height in taken[taken[:, 0] == ring]:
-                along_ring(turn * n_sectors, wide, template, slopes)
-                heights += height * template
-            if known.sum() >= _LEAST and np.median(heights[known]) > 0:
-                n_found = find_spots(heights, variances, known, wide, found)
-                rows += [(ring, place / n_sectors, height) for place, height in found[:n_found]]
+    for ring in range(len(solution.state.radii)):
+        heights, variances = heights_of(solution, ring)
+        heights, known = heights.copy(), np.isfinite(variances)
+        width = solution.state.widths[ring] * n_sectors / (2 * math.pi * solution.state.radii[ring])
+        for _, turn, height in taken[taken[:, 0] == ring]:
+            along_ring(turn * n_sectors, width, template, slopes)
+            heights += height * template
+        if known.sum() >= _LEAST and np.median(heights[known]) > 0:
+            n_found = find_spots(heights, variances, known, width, found)
+            rows += [(ring, place / n_sectors, height) for place, height in found[:n_found]]
     return np.array(rows).reshape(-1, 3)
+
+
+def _stand_out(solution, ring):
+    """Whether at a quick look, sector by sector, there are spots on a ring at all."""
+    from .kernels.spots import shift_by_spots
+
+    heights, variances = heights_of(solution, ring)
+    shifts = np.empty(len(heights))
+    shift_by_spots(heights, variances, np.isfinite(variances), solution.state.radii[ring], solution.state.widths[ring], shifts)
+    return shifts.any()
 
 
 def _without(frame, spots):
     """The frame without spots."""
     from .kernels import polar
 
-    image = frame.image.astype(np.result_type(frame.image.dtype, np.float32))
-    state = spots.state
+    image, state = frame.image.astype(np.result_type(frame.image.dtype, np.float32)), spots.state
     s11, s12, s22 = polar.stretch(*state.strain)
-    for ring, turn, height in spots.rows:
-        radius, width = state.radii[int(ring)], state.widths[int(ring)]
+    for radius, width, turn, height in spots.each():
         azimuth = math.atan2(s12, s11) + 2 * math.pi * turn
         place = radius * np.linalg.solve([[s11, s12], [s12, s22]], [math.cos(azimuth), math.sin(azimuth)]) + state.center
         columns, rows = (slice(max(math.ceil(v - _FAR * width), 0), max(math.floor(v + _FAR * width) + 1, 0)) for v in place)
@@ -102,4 +114,4 @@ def _without(frame, spots):
         x, y = (np.exp(-0.5 * ((np.arange(first.start, first.start + size) - v) / width) ** 2)
                 for first, size, v in zip((columns, rows), near.shape[::-1], place, strict=True))
         near -= (height * y[:, None] * x).astype(image.dtype)
-    return Frame(image, frame.bad, frame.shade, frame.size, frame.uneven, spots)
+    return frame.showing(image, spots)

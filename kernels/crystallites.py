@@ -156,7 +156,7 @@ def _likeliest(rest, precision, columns, shapes, spot):
 def find_spots(heights, variances, known, width, spots):
     """How many spots there are, `width` sectors wide; in `spots` their places (from the beginning of sector 0) and heights.
 
-    `known` are the sectors whose heights are.
+    Heights and their variances are those of the sectors that are `known`.
     """
     n, number, middle = heights.shape[0], known.sum(), np.median(heights[known])
     scaled, precision = np.zeros(n), np.zeros(n)

@@ -698,6 +698,17 @@ def test_spots_among_texture_do_not_move_the_centre(seed):
     assert (np.abs(np.mean(off, axis=0)) < 1.5 * np.array(scenes.crb(scene))).all()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_small_stop_on_a_flat_background(seed):
+    """The stop hides less than a hundredth of the frame: the background passed for the dark level, narrow rings for shadows."""
+    image, truth = ring_pattern((2048, 2048), (1010.3, 1033.7), [300, 480, 610], widths=4.0, amplitudes=200.0, background=20.0,
+                                beamstop=BeamStop(60), random_state=seed)
+    assert truth.stop.mean() < 0.01
+    fit = fit_ring(image)
+    assert_right(fit, truth.center, 0.02)
+    assert fit.n_rings == 3
+
+
 def test_sectors_that_tell_next_to_nothing_are_no_reason_for_doubt():
     """A spot far brighter than its ring hides both rings in four sectors; the quoted error was above four bounds for them."""
     scene = scenes.draw(39)
