@@ -700,7 +700,7 @@ def test_spots_among_texture_do_not_move_the_centre(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_small_stop_on_a_flat_background(seed):
-    """The stop hides less than a hundredth of the frame: the background passed for the dark level, narrow rings for shadows."""
+    """It hides less than a hundredth of the frame: the background passed for the dark level, narrow rings for shadows."""
     image, truth = ring_pattern((2048, 2048), (1010.3, 1033.7), [300, 480, 610], widths=4.0, amplitudes=200.0, background=20.0,
                                 beamstop=BeamStop(60), random_state=seed)
     assert truth.stop.mean() < 0.01
