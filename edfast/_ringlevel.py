@@ -10,6 +10,13 @@ _LEVEL = 0.02       # share that heights which differ within sectors must have i
 _COST = 8           # times as long as others takes the levelling of a pixel
 
 
+def in_fine_sectors(frame, solution, ellipse):
+    """The solution in `FINE` sectors, or None where that does not settle."""
+    if len(solution.angles) == FINE:
+        return solution
+    return settle(frame, None, solution.state, solution.rings, ellipse, fine=True)[0]
+
+
 def levelled(frame, solution, ellipse):
     """The solution from an image in whose sectors each ring is as high as in their mean; or as it is, where they nearly are.
 
@@ -19,12 +26,10 @@ def levelled(frame, solution, ellipse):
     slopes, bends = _within_sectors(solution)
     if not (slopes ** 2 / 12 + bends ** 2 / 180).mean(axis=1).max() > _LEVEL * solution.noise[3]:
         return solution
-    finer = solution
-    if len(solution.angles) < FINE:
-        finer, _ = settle(frame, None, solution.state, solution.rings, ellipse, fine=True)
-        if finer is None:
-            return solution
-        slopes, bends = _within_sectors(finer)
+    finer = in_fine_sectors(frame, solution, ellipse)
+    if finer is None:
+        return solution
+    slopes, bends = _within_sectors(finer)
     image = _less(frame.image, finer.state, slopes, bends)
     level = frame.showing(image, frame.spots)
     other, _ = settle(level, None, finer.state, finer.rings, ellipse, fine=True)

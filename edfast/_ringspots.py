@@ -7,8 +7,8 @@ import numpy as np
 
 from ._profile import averaged
 from ._ringdoubt import center_variance, doubt_of, heights_of
-from ._ringfit import FINE, State, settle
-from ._ringlevel import levelled
+from ._ringfit import State, settle
+from ._ringlevel import in_fine_sectors, levelled
 
 _ROUNDS = 3         # spots are found in the heights of sectors, which the fit tells the better, the better they are known
 _LEAST = 16         # sectors in which a ring must be seen for spots to be told from its texture
@@ -54,11 +54,9 @@ def cleared(frame, solution, ellipse):
     level, rows = levelled(frame, solution, ellipse), np.empty((0, 3))
     if not any(_stand_out(level, ring) for ring in range(len(level.state.radii))):
         return level
-    other = level
-    if len(level.angles) < FINE:
-        other, _ = settle(frame, None, level.state, level.rings, ellipse, fine=True)
-        if other is None:
-            return level
+    other = in_fine_sectors(frame, level, ellipse)
+    if other is None:
+        return level
     for _ in range(_ROUNDS):
         rows = _spots_on(other, rows)
         if len(rows) == 0:
