@@ -33,7 +33,13 @@ def refined(frame, found, factor, radius, ellipse, max_rings):
     if doubt := doubt_of(solution):
         raise RingNotFoundError(doubt)
     if max_rings is None:
-        solution = _completed(frame, solution, found, factor, ellipse)
+        completed = _completed(frame, solution, found, factor, ellipse)
+        # One that is not about the centre of the others keeps those from joining that it covers.
+        fewer = _concentric(frame, solution, ellipse)
+        if fewer is not solution:
+            other = _completed(frame, fewer, found, factor, ellipse)
+            completed = other if is_better(other, completed) else completed
+        solution = completed
     frame, solution = _reshaded(frame, solution, ellipse)
     solution = _concentric(frame, solution, ellipse)
     if max_rings is None:
