@@ -69,21 +69,21 @@ class State:
 class Frame:
     """An image with what is masked in it: single pixels, and blocks of `size` x `size` pixels in the shade of a beam stop.
 
-    Where it is `uneven`, sectors are levelled before they make up a profile. `spots` are out of the image, if not None.
+    Where it is `uneven`, sectors are levelled before they make up a profile.
     """
 
-    def __init__(self, image, bad, shade, size, uneven=False, spots=None):
-        self.image, self.bad, self.shade, self.size, self.uneven, self.spots = image, bad, shade, size, uneven, spots
+    def __init__(self, image, bad, shade, size, uneven=False):
+        self.image, self.bad, self.shade, self.size, self.uneven = image, bad, shade, size, uneven
 
     def shaded(self, by):
         """The same with a shade that is wider by so many blocks."""
         from ._ringsearch import grown
 
-        return Frame(self.image, self.bad, grown(self.shade, by), self.size, self.uneven, self.spots)
+        return Frame(self.image, self.bad, grown(self.shade, by), self.size, self.uneven)
 
-    def showing(self, image, spots):
-        """The same with another image, out of which `spots` are."""
-        return Frame(image, self.bad, self.shade, self.size, self.uneven, spots)
+    def showing(self, image):
+        """The same with another image."""
+        return Frame(image, self.bad, self.shade, self.size, self.uneven)
 
 
 class Solution:
@@ -216,19 +216,14 @@ def fit_jointly(frame, radial, state, ellipse, final=True, spots=True, fine=Fals
     signal, noise = np.zeros((groups, most + 1 + int(degrees.max()), n_sectors)), np.zeros(4)
     if not np.isfinite(table[..., 1]).any() or not table[..., 0].any():
         raise RingNotFoundError("no usable pixels where rings were looked for")
-    cells = table
-    if frame.spots is not None:
-        # The noise of what was taken out is still there: cells count as the fewer pixels.
-        middles = [lo[g] + step[g] * (np.arange(first[g + 1] - first[g]) + 0.5) for g in range(groups)]
-        cells = table * frame.spots.shares(table, np.concatenate(middles))[..., None]
-    rings.start_values(cells, first, lo, step, ring_first, state.radii, signal, noise, spans)
+    rings.start_values(table, first, lo, step, ring_first, state.radii, signal, noise, spans)
     radii, widths, geometry = state.radii.copy(), state.widths.copy(), state.about(origin)
     covariance = np.zeros((4 + 3 * n,) * 2)
     weights, trust, scores = np.ones((3, groups, n_sectors))
     moves = np.zeros((n, 5))
     variances = np.zeros((groups, most + 2, n_sectors))
     _, gain, _ = rings.fit_rings(
-        cells, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, final, spans,
+        table, angles, first, lo, step, ring_first, degrees, radii, widths, geometry, ellipse, final and spots, final, spans,
         noise, signal, _ENOUGH[final], np.zeros((groups, most + 2)), variances, weights, trust, scores, moves,
         np.empty((groups, m, m + 2, n_sectors)), np.zeros((size, size + 2)), covariance)
     center, strain = origin.moved(geometry, covariance)

@@ -23,15 +23,14 @@ def levelled(frame, solution, ellipse):
     The few pixels of a cell lie anywhere in its sector. Where a ring is not equally high all over this, as about a spot, cells
     scatter by that.
     """
-    slopes, bends = _within_sectors(solution)
+    slopes, bends = within_sectors(solution)
     if not (slopes ** 2 / 12 + bends ** 2 / 180).mean(axis=1).max() > _LEVEL * solution.noise[3]:
         return solution
     finer = in_fine_sectors(frame, solution, ellipse)
     if finer is None:
         return solution
-    slopes, bends = _within_sectors(finer)
-    image = _less(frame.image, finer.state, slopes, bends)
-    level = frame.showing(image, frame.spots)
+    slopes, bends = within_sectors(finer)
+    level = frame.showing(without_rings(frame.image, finer.state, np.zeros_like(slopes), slopes, bends))
     other, _ = settle(level, None, finer.state, finer.rings, ellipse, fine=True)
     if other is None or len(other.rings) < len(solution.rings) or doubt_of(other):
         return solution
@@ -39,15 +38,17 @@ def levelled(frame, solution, ellipse):
     return other if center_variance(other, ellipse) < center_variance(solution, ellipse) else solution
 
 
-def _within_sectors(solution):
+def within_sectors(solution, spots=0.0):
     """(slopes, bends), (rings, sectors), of the heights of each ring: of parabolas that go over into each other smoothly.
 
-    The height is that of the sector and slope t + bend (t^2 - 1/12), -1/2 <= t < 1/2 across the sector.
+    The height is that of the sector and slope t + bend (t^2 - 1/12), -1/2 <= t < 1/2 across the sector. So much of it as
+    `spots` (rings, sectors) lend it is left out.
     """
     groups, n_sectors = solution.plan[3], len(solution.angles)
     group = np.repeat(np.arange(len(groups) - 1), np.diff(groups))
     number = np.arange(groups[-1]) - groups[group]
-    heights, variances, chance = solution.signal[group, number], solution.variances[group, number], np.ones((groups[-1], 1))
+    heights, variances = solution.signal[group, number] - spots, solution.variances[group, number]
+    chance = np.ones((groups[-1], 1))
     for k, known in enumerate(np.isfinite(variances)):
         if known.any():
             here = np.flatnonzero(known)
@@ -64,15 +65,16 @@ def _within_sectors(solution):
     return after - edges, 3 * (edges + after - 2 * heights)
 
 
-def _less(image, state, slopes, bends):
-    """The image without what `_within_sectors` says that rings are higher in its pixels than in their sectors."""
+def without_rings(image, state, heights, slopes, bends):
+    """The image without rings as high as `heights`, and as `within_sectors` says, (rings, sectors)."""
     from .kernels import polar
     from .kernels._bands import in_bands
 
     image = image.astype(np.result_type(image.dtype, np.float32), order="C")
+    rings = *state.center, *state.strain, state.radii, state.widths, np.stack((heights, slopes, bends))
 
     def rows(start, stop):
-        polar.level_rings(*state.center, *state.strain, state.radii, state.widths, slopes, bends, image[start:stop], start)
+        polar.level_rings(*rings, image[start:stop], start)
 
     in_bands(rows, len(image), _COST * image.size)
     return image

@@ -1,91 +1,57 @@
-"""A last fit of rings without the bright spots of single crystallites on them, which are taken out of the image."""
+"""A last fit of rings with the bright spots of single crystallites on them, each spread all over its sectors in the image."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from ._profile import averaged
 from ._ringdoubt import center_variance, doubt_of, heights_of
-from ._ringfit import State, settle
-from ._ringlevel import in_fine_sectors, levelled
+from ._ringfit import settle
+from ._ringlevel import in_fine_sectors, levelled, within_sectors, without_rings
 
 _ROUNDS = 3         # spots are found in the heights of sectors, which the fit tells the better, the better they are known
 _LEAST = 16         # sectors in which a ring must be seen for spots to be told from its texture
 _FAR = 6.0          # a spot is nothing beyond so many widths
 
 
-class Spots(NamedTuple):
-    """Spots on the rings of a state: rows of number of the ring, azimuth in turns from the first sector, and height.
-
-    `noise` is that of the fit of the rings: variances of pixels as a function of the signal.
-    """
-
-    rows: np.ndarray
-    state: State
-    noise: np.ndarray
-
-    def each(self):
-        """(radius and width of its ring, azimuth in turns, height) of each."""
-        for ring, turn, height in self.rows:
-            yield self.state.radii[int(ring)], self.state.widths[int(ring)], turn, height
-
-    def shares(self, table, radii):
-        """Variance of each cell (sector, bin) of an image without the spots, over that which their counts lend it.
-
-        `radii` are those of the bins.
-        """
-        from .kernels.crystallites import along_ring
-
-        usual = self.noise[0] + self.noise[1] * np.nan_to_num(averaged(table)[0], posinf=0, neginf=0)
-        usual, n_sectors = np.maximum(usual, self.noise[2]), len(table)
-        heights, slopes, more = np.empty(n_sectors), np.empty(n_sectors), np.zeros(table.shape[:2])
-        for radius, width, turn, height in self.each():
-            along_ring(turn * n_sectors, width * n_sectors / (2 * math.pi * radius), heights, slopes)
-            more += height * heights[:, None] * np.exp(-0.5 * ((radii - radius) / width) ** 2)
-        return usual / (usual + self.noise[1] * more)
-
-
-def cleared(frame, solution, ellipse):
-    """The solution `levelled`, from an image without spots if more is told so than by the solution itself.
+def with_bent_spots(frame, solution, ellipse):
+    """The solution `levelled`; from an image in which spots are as bent as their ring, if more is told so.
 
     Round spots on a bent ring draw it inwards. With texture between them they are told best in the heights of the sectors.
     """
-    level, rows = levelled(frame, solution, ellipse), np.empty((0, 3))
+    level = levelled(frame, solution, ellipse)
     if not any(_stand_out(level, ring) for ring in range(len(level.state.radii))):
         return level
     other = in_fine_sectors(frame, level, ellipse)
     if other is None:
         return level
     for _ in range(_ROUNDS):
-        rows = _spots_on(other, rows)
-        if len(rows) == 0:
+        spots = _spots_on(other)
+        if not spots:
             return level
-        clear = _without(frame, Spots(rows, other.state, other.noise))
-        other, _ = settle(clear, None, other.state, other.rings, ellipse, fine=True)
+        bent = frame.showing(_bent(frame.image, other, spots))
+        other, _ = settle(bent, None, other.state, other.rings, ellipse, spots=False, fine=True)
         if other is None or len(other.rings) < len(level.rings):
             return level
-    other = levelled(clear, other, ellipse)
     return other if center_variance(other, ellipse) < center_variance(solution, ellipse) and not doubt_of(other) else level
 
 
-def _spots_on(solution, taken):
-    """Rows of `Spots` on the rings of a solution from whose image others were `taken`, these included."""
-    from .kernels.crystallites import SPOTS, along_ring, find_spots
+def _spots_on(solution):
+    """(number of the ring, azimuth in turns from the first sector, height) of each spot."""
+    from .kernels.crystallites import SPOTS, find_spots
 
-    n_sectors, rows = len(solution.angles), []
-    template, slopes, found = np.empty(n_sectors), np.empty(n_sectors), np.empty((SPOTS, 2))
+    n_sectors, spots, found = len(solution.angles), [], np.empty((SPOTS, 2))
     for ring in range(len(solution.state.radii)):
         heights, variances = heights_of(solution, ring)
-        heights, known = heights.copy(), np.isfinite(variances)
-        width = solution.state.widths[ring] * n_sectors / (2 * math.pi * solution.state.radii[ring])
-        for _, turn, height in taken[taken[:, 0] == ring]:
-            along_ring(turn * n_sectors, width, template, slopes)
-            heights += height * template
+        known = np.isfinite(variances)
         if known.sum() >= _LEAST and np.median(heights[known]) > 0:
-            n_found = find_spots(heights, variances, known, width, found)
-            rows += [(ring, place / n_sectors, height) for place, height in found[:n_found]]
-    return np.array(rows).reshape(-1, 3)
+            n_found = find_spots(heights, variances, known, _width(solution, ring), found)
+            spots += [(ring, place / n_sectors, height) for place, height in found[:n_found]]
+    return spots
+
+
+def _width(solution, ring):
+    """Width of a spot [sectors]."""
+    return solution.state.widths[ring] * len(solution.angles) / (2 * math.pi * solution.state.radii[ring])
 
 
 def _stand_out(solution, ring):
@@ -98,18 +64,28 @@ def _stand_out(solution, ring):
     return shifts.any()
 
 
-def _without(frame, spots):
-    """The frame without spots."""
-    from .kernels import polar
+def _bent(image, solution, spots):
+    """The image with spots that are not round, but part of the ring, equally high all over each sector; and so is the ring.
 
-    image, state = frame.image.astype(np.result_type(frame.image.dtype, np.float32)), spots.state
+    They stay in the heights of the sectors: what is told then is wrong by little where they were taken out at a wrong place.
+    """
+    from .kernels import polar
+    from .kernels.crystallites import along_ring
+
+    state, n_sectors = solution.state, len(solution.angles)
+    means, mean, slopes = np.zeros((len(state.radii), n_sectors)), np.empty(n_sectors), np.empty(n_sectors)
+    for ring, turn, height in spots:
+        along_ring(turn * n_sectors, _width(solution, ring), mean, slopes)
+        means[ring] += height * mean
+    image = without_rings(image, state, -means, *within_sectors(solution, means))
     s11, s12, s22 = polar.stretch(*state.strain)
-    for radius, width, turn, height in spots.each():
-        azimuth = math.atan2(s12, s11) + 2 * math.pi * turn
-        place = radius * np.linalg.solve([[s11, s12], [s12, s22]], [math.cos(azimuth), math.sin(azimuth)]) + state.center
+    for ring, turn, height in spots:
+        azimuth, width = math.atan2(s12, s11) + 2 * math.pi * turn, state.widths[ring]
+        place = np.linalg.solve([[s11, s12], [s12, s22]], [math.cos(azimuth), math.sin(azimuth)])
+        place = state.radii[ring] * place + state.center
         columns, rows = (slice(max(math.ceil(v - _FAR * width), 0), max(math.floor(v + _FAR * width) + 1, 0)) for v in place)
         near = image[rows, columns]
         x, y = (np.exp(-0.5 * ((np.arange(first.start, first.start + size) - v) / width) ** 2)
                 for first, size, v in zip((columns, rows), near.shape[::-1], place, strict=True))
         near -= (height * y[:, None] * x).astype(image.dtype)
-    return frame.showing(image, spots)
+    return image

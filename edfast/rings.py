@@ -19,7 +19,7 @@ from ._ringdoubt import CALM, SPOILT, doubt_of, scatter_factor
 from ._ringfit import APART, STILL, UNEVEN, Frame, Profile, Solution, State, fit_jointly, prune, settle, told
 from ._ringlast import SETTLED, choose_rings, freed, refined, ring_fit
 from ._ringlook import falls_to_both_sides
-from ._ringspots import cleared
+from ._ringspots import with_bent_spots
 from ._ringtry import CHANCE, try_every, try_highest, try_rings
 from ._validation import as_count, as_flag, as_image, as_mask, as_number, kernel_mask
 
@@ -276,7 +276,7 @@ def _last_fit(levels, found, radius, ellipse, max_rings):
         if rest > _MISSED or (rest > _SOME and solution.roughness > _ROUGH):
             free = freed(frame, solution, ellipse, rest > _MISSED)
     if free is None:
-        solution = cleared(frame, solution, ellipse)
+        solution = with_bent_spots(frame, solution, ellipse)
     return ring_fit(solution, block, radius, ellipse, free)
 
 
@@ -369,7 +369,7 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     if like.whole_profile and max_rings is None and (free := freed(frame, solution, ellipse)) is None:
         raise RingNotFoundError("the profile is not what it was")
     if free is None:
-        solution = cleared(frame, solution, ellipse)
+        solution = with_bent_spots(frame, solution, ellipse)
     fit = ring_fit(solution, block, radius, ellipse, free)
     if SPOILT * share * fit.center_err ** 2 > like.center_err ** 2:
         raise RingNotFoundError("the rings are not as clear as they were")

@@ -193,13 +193,14 @@ def rebin(table, first, lo, step, out):
 
 
 @jit(fastmath=True)
-def level_rings(cx, cy, e1, e2, radii, widths, slopes, bends, image, row):
-    """Take out of the pixels of `image`, whose first row is `row`, by how much rings are higher there than in their sectors.
+def level_rings(cx, cy, e1, e2, radii, widths, crests, image, row):
+    """Take out of the pixels of `image`, whose first row is `row`, by how much rings are higher there than they are to be.
 
-    That is slopes[k, j] t + bends[k, j] (t^2 - 1/12) on the crest of ring k, where t goes from -1/2 to 1/2 across sector j.
+    That is crests[0, k, j] + crests[1, k, j] t + crests[2, k, j] (t^2 - 1/12) on the crest of ring k, where t goes from -1/2
+    to 1/2 across sector j.
     """
     s11, s12, s22 = stretch(e1, e2)
-    n_sectors = slopes.shape[1]
+    n_sectors = crests.shape[2]
     scale, zero = n_sectors / (2 * np.pi), np.arctan2(s12, s11)
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
@@ -214,7 +215,8 @@ def level_rings(cx, cy, e1, e2, radii, widths, slopes, bends, image, row):
                         place += n_sectors if place < 0.0 else 0.0
                     j = min(np.int64(place), n_sectors - 1)
                     t = place - j - 0.5
-                    image[y, x] -= (slopes[k, j] * t + bends[k, j] * (t * t - 1 / 12)) * np.exp(-0.5 * away * away)
+                    more = crests[0, k, j] + crests[1, k, j] * t + crests[2, k, j] * (t * t - 1 / 12)
+                    image[y, x] -= more * np.exp(-0.5 * away * away)
 
 
 @jit

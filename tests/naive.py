@@ -91,17 +91,18 @@ def unroll(image, hidden, center, strain, n_sectors, annuli):
     return table
 
 
-def levelled(image, center, strain, radii, widths, slopes, bends):
-    """The image less slope t + bend (t^2 - 1/12) on the crests of rings, t from -1/2 to 1/2 across each sector."""
+def levelled(image, center, strain, radii, widths, heights, slopes, bends):
+    """The image less height + slope t + bend (t^2 - 1/12) on the crests of rings, t from -1/2 to 1/2 across each sector."""
     y, x = np.indices(image.shape)
     u, v = np.tensordot(stretch(strain), [x - center[0], y - center[1]], axes=1)
     start, n_sectors = np.arctan2(stretch(strain)[1, 0], stretch(strain)[0, 0]), slopes.shape[1]
     place = (np.arctan2(v, u) - start) % (2 * np.pi) / (2 * np.pi) * n_sectors
     sector = place.astype(int) % n_sectors
     t, image = place - sector - 0.5, image.astype(float)
-    for radius, width, slope, bend in zip(radii, widths, slopes, bends, strict=True):
+    for radius, width, height, slope, bend in zip(radii, widths, heights, slopes, bends, strict=True):
         u_k = (np.hypot(u, v) - radius) / width
-        image -= np.where(abs(u_k) < 4, np.exp(-0.5 * u_k ** 2), 0) * (slope[sector] * t + bend[sector] * (t ** 2 - 1 / 12))
+        crest = height[sector] + slope[sector] * t + bend[sector] * (t ** 2 - 1 / 12)
+        image -= np.where(abs(u_k) < 4, np.exp(-0.5 * u_k ** 2), 0) * crest
     return image
 
 

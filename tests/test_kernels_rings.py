@@ -90,10 +90,10 @@ def test_annuli_from_bins_of_a_pixel_hold_what_the_pixels_give():
 def test_level_rings(dtype, center, strain):
     rng = np.random.default_rng(3)
     image = rng.poisson(50, (37, 43)).astype(dtype)
-    radii, widths, (slopes, bends) = np.array([9.0, 14.5]), np.array([1.5, 2.5]), rng.normal(0, 9, (2, 2, 32))
-    expected = naive.levelled(image, center, strain, radii, widths, slopes, bends)
+    radii, widths, crests = np.array([9.0, 14.5]), np.array([1.5, 2.5]), rng.normal(0, 9, (3, 2, 32))
+    expected = naive.levelled(image, center, strain, radii, widths, *crests)
     for start, stop in ((0, 11), (11, 37)):
-        polar.level_rings(*center, *strain, radii, widths, slopes, bends, image[start:stop], start)
+        polar.level_rings(*center, *strain, radii, widths, crests, image[start:stop], start)
     np.testing.assert_allclose(image, expected, rtol=1e-6, atol=1e-4 if dtype is np.float32 else 1e-9)
 
 

@@ -259,7 +259,7 @@ def test_heights_within_sectors_go_over_into_each_other():
     known = np.interp(np.arange(32), np.flatnonzero(~hidden), heights[~hidden], period=32)
     solution = SimpleNamespace(plan=(None, None, None, np.array([0, 1])), angles=np.zeros(32), signal=heights[None, None],
                                variances=np.where(hidden, np.inf, 1e-12)[None, None])
-    slopes, bends = _ringlevel._within_sectors(solution)
+    slopes, bends = _ringlevel.within_sectors(solution)
     total = np.append(0.0, np.cumsum(known - known.mean()))
     spline = interpolate.CubicSpline(np.arange(33), np.append(total[:-1], 0.0), bc_type="periodic").derivative()
     for t in (-0.5, -0.2, 0.0, 0.3, 0.5):
@@ -690,9 +690,12 @@ def test_texture_that_is_taken_for_spots_does_not_move_the_centre():
     assert (np.abs(np.mean(off, axis=0)) < scenes.crb(scene)).all()
 
 
-@pytest.mark.parametrize("seed", [97, 340014])
+@pytest.mark.parametrize("seed", [18, 97, 340014, 340020])
 def test_spots_among_texture_do_not_move_the_centre(seed):
-    """Off by more than twice the bound in the mean of all exposures as long as their shifts came from single sectors."""
+    """Off by more than twice the bound in the mean of all exposures as long as their shifts came from single sectors.
+
+    Others (18, 340020) were as long as spots were taken out whole: at a place that is off they push it to the other side.
+    """
     scene = scenes.draw(seed)
     off = [np.subtract(fit_ring(image).center, scene.center) for image in scenes.exposures(scene, 8)]
     assert (np.abs(np.mean(off, axis=0)) < 1.5 * np.array(scenes.crb(scene))).all()
