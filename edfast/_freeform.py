@@ -36,9 +36,9 @@ class Freeform(NamedTuple):
 
     @property
     def roughness(self):
-        """As that of a `Solution`, in the median of the blocks that tell of the centre."""
-        blocks = np.split(self.table, len(self.noise), axis=1)
-        return median(self.noise[k, 3] / calm_variance(blocks[k]) for k in np.flatnonzero(self.scores.any(axis=1)))
+        """As that of a `Solution`, in the median of the blocks that tell of the centre; infinite where none does."""
+        blocks, telling = np.split(self.table, len(self.noise), axis=1), np.flatnonzero(self.scores.any(axis=1))
+        return median([self.noise[k, 3] / calm_variance(blocks[k]) for k in telling] or [math.inf])
 
 
 def _told(radial, values, radii, span):

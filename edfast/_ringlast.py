@@ -20,8 +20,9 @@ _MUCH = 5.0         # if less than so many times as much is told with them
 _CALMER = 0.75      # share of chi2 that a wider shade, or no spots, may leave
 _TRUSTED = 0.9      # share of its weight left to a sector from where on spots do not matter to it
 _CLOSE = 0.1        # squared last step that is enough for the whole profile; most of it is the profile's slow motion
-_MORE, _FAIR = 1.2, 2.5     # that must leave this share of the errors at most, and have no higher chi2; or, if sectors agree
-_LITTLE, _AWAY, _SMOOTHER = 2.0, 3.0, 0.8   # and the centre is so many errors away, these shares of errors and scatter
+_FAIR = 2.5         # and the highest chi2 that it may have, if sectors agree
+_MORE, _SMOOTH, _HALF = 1.2, 0.9, 0.5   # that must leave these shares of errors and scatter, or so small a one of errors; or,
+_LITTLE, _AWAY, _SMOOTHER = 2.0, 3.0, 0.8   # where sectors agree, if the centre is so many errors away, these shares of both
 _CALMEST = 0.06     # share of the variances that is left at least where the sectors scatter less
 _ROUGHLY = 0.25     # share of the radius asked for by which that of a ring may differ
 
@@ -152,10 +153,10 @@ def _without_one(frame, solution, ellipse):
 def _concentric(frame, solution, ellipse):
     """The solution without rings that are not about the same centre as the others: the rim of a round stop is about its own.
 
-    Rings are left out until the others agree, in each turn the one without which they do so best; or it stays as it is, if
-    less than two thirds of them would be left.
+    Rings are left out until the others agree, in each turn the one without which they do so best, but of more than two no more
+    than a third; or it stays as it is.
     """
-    best, least = solution, math.ceil(2 * len(solution.rings) / 3)
+    best, least = solution, len(solution.rings) - max(len(solution.rings) // 3, 1)
     while best.apart > APART[1] and len(best.rings) > least:
         others = [_without(frame, best, k, ellipse) for k in range(len(best.rings))]
         others = [other for other in others if other is not None and not doubt_of(other)]
@@ -236,8 +237,9 @@ def _settle_clearest(frame, radial, state, factor, rings, ellipse):
 def freed(frame, solution, ellipse, missed=True):
     """(center, strain, covariance, chi2, last step) by a profile of any shape, if that is to be trusted more; or None.
 
-    Where the rings have `missed` much of it, it must tell more than they: what all sectors miss alike has been taken for noise
-    by their fit, which does not make them tell more here. Elsewhere it must contradict them and leave less scatter.
+    Where the rings have `missed` much of it, it must tell twice as much as they, or more and leave less scatter: what all
+    sectors miss alike has been taken for noise by their fit, which does not make them tell more here. Elsewhere it must
+    contradict them and leave less scatter.
     """
     from ._freeform import fit_freeform
 
@@ -250,7 +252,8 @@ def freed(frame, solution, ellipse, missed=True):
         return None
     covariance = max(chance_factor(free.scores, 2 + 2 * ellipse + len(free.scores)), _CALMEST) * free.covariance
     share = math.sqrt(covariance[:2, :2].trace() / center_variance(solution, ellipse))
-    if not (missed and share < _MORE):
+    smoother = free.roughness < _SMOOTH * solution.roughness
+    if not (missed and share < (_MORE if smoother else _HALF)):
         move = free.center - solution.state.center
         apart = share < _LITTLE and move @ np.linalg.pinv(covariance[:2, :2]) @ move > _AWAY ** 2
         if not (even and apart and free.roughness < _SMOOTHER * solution.roughness):

@@ -701,6 +701,24 @@ def test_spots_among_texture_do_not_move_the_centre(seed):
     assert (np.abs(np.mean(off, axis=0)) < 1.5 * np.array(scenes.crb(scene))).all()
 
 
+def test_of_two_rings_that_contradict_each_other_the_surer_one_is_fitted():
+    """A stop that is nowhere seen by its shadow hides the flank of the inner one: together they were 14 bounds off."""
+    scene = scenes.draw(350154)
+    for image in scenes.exposures(scene, 2):
+        fit = fit_ring(image)
+        assert (np.abs(np.subtract(fit.center, scene.center)) < 4 * np.array(scenes.crb(scene))).all()
+        assert fit.n_rings == 1
+
+
+def test_a_bright_beam_does_not_tell_the_centre_of_rings():
+    """The whole profile tells as much as rings that leave no scatter; but the beam is round, and the rings are not."""
+    scene = scenes.draw(145)
+    fits = [fit_ring(image) for image in scenes.exposures(scene, 8)]
+    assert not any(fit.whole_profile for fit in fits)
+    off = np.mean([np.subtract(fit.center, scene.center) for fit in fits], axis=0)
+    assert (np.abs(off) < scenes.crb(scene)).all()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_small_stop_on_a_flat_background(seed):
     """It hides less than a hundredth of the frame: the background passed for the dark level, narrow rings for shadows."""
