@@ -252,11 +252,11 @@ def freed(frame, solution, ellipse, missed=True):
         return None
     covariance = max(chance_factor(free.scores, 2 + 2 * ellipse + len(free.scores)), _CALMEST) * free.covariance
     share = math.sqrt(covariance[:2, :2].trace() / center_variance(solution, ellipse))
-    smoother = free.roughness < _SMOOTH * solution.roughness
-    if not (missed and share < (_MORE if smoother else _HALF)):
+    roughness = free.roughness
+    if not (missed and share < (_MORE if roughness < _SMOOTH * solution.roughness else _HALF)):
         move = free.center - solution.state.center
         apart = share < _LITTLE and move @ np.linalg.pinv(covariance[:2, :2]) @ move > _AWAY ** 2
-        if not (even and apart and free.roughness < _SMOOTHER * solution.roughness):
+        if not (even and apart and roughness < _SMOOTHER * solution.roughness):
             return None
     return free.center, free.strain, covariance, chi2, free.gain
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._ringdoubt import center_variance, doubt_of
+from ._ringdoubt import center_variance, doubt_of, heights_of
 from ._ringfit import FINE, settle
 from ._ringlast import spotless
 
@@ -44,11 +44,9 @@ def within_sectors(solution, spots=0.0):
     The height is that of the sector and slope t + bend (t^2 - 1/12), -1/2 <= t < 1/2 across the sector. So much of it as
     `spots` (rings, sectors) lend it is left out.
     """
-    groups, n_sectors = solution.plan[3], len(solution.angles)
-    group = np.repeat(np.arange(len(groups) - 1), np.diff(groups))
-    number = np.arange(groups[-1]) - groups[group]
-    heights, variances = solution.signal[group, number] - spots, solution.variances[group, number]
-    chance = np.ones((groups[-1], 1))
+    n_rings, n_sectors = solution.plan[3][-1], len(solution.angles)
+    heights, variances = np.array([heights_of(solution, k) for k in range(n_rings)]).swapaxes(0, 1)
+    heights, chance = heights - spots, np.ones((n_rings, 1))
     for k, known in enumerate(np.isfinite(variances)):
         if known.any():
             here = np.flatnonzero(known)

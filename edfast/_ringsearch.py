@@ -160,19 +160,18 @@ class Search:
         self.dark = coarse.quantile(around, self.usable, 0.01)
         # The second time the dark level itself is averaged.
         for _ in range(2):
-            self._typical = max(middle - self.dark, 1e-3 * self._noise)
-            self._reach = self._averaged()
+            self._average(middle)
             self.dark = coarse.quantile(_smooth(means, self.usable, min(self._reach, 2)), self.usable, 0.01)
         # Where the background is flat, a stop that hides less than that lies far below.
         deepest = coarse.quantile(_smooth(means, self.usable, 1), self.usable, _least_shadow(means.size) / means.size)
         if self.dark - deepest > _DEEP * self._noise:
             self.dark = deepest
-            self._typical = middle - deepest
-            self._reach = self._averaged()
+            self._average(middle)
 
-    def _averaged(self):
-        """Over how many blocks to either side must be averaged that a shadow is told from the noise."""
-        return min(max(math.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0), 3)
+    def _average(self, middle):
+        """Over how many blocks to either side, so that a shadow as deep as the dark level is told from the noise."""
+        self._typical = max(middle - self.dark, 1e-3 * self._noise)
+        self._reach = min(max(math.ceil((5 * self._noise / (self._typical + 1e-300) - 1) / 2), 0), 3)
 
     def _saturated(self, most):
         """What a direct beam saturates, and a block around it: uint8. The crest of a ring that is saturated is left alone."""

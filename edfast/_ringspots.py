@@ -36,16 +36,16 @@ def with_bent_spots(frame, solution, ellipse):
 
 
 def _spots_on(solution):
-    """(number of the ring, azimuth in turns from the first sector, height) of each spot."""
+    """(number of the ring, place in sectors from the beginning of the first, height) of each spot."""
     from .kernels.crystallites import SPOTS, find_spots
 
-    n_sectors, spots, found = len(solution.angles), [], np.empty((SPOTS, 2))
+    spots, found = [], np.empty((SPOTS, 2))
     for ring in range(len(solution.state.radii)):
         heights, variances = heights_of(solution, ring)
         known = np.isfinite(variances)
         if known.sum() >= _LEAST and np.median(heights[known]) > 0:
             n_found = find_spots(heights, variances, known, _width(solution, ring), found)
-            spots += [(ring, place / n_sectors, height) for place, height in found[:n_found]]
+            spots += [(ring, *spot) for spot in found[:n_found].tolist()]
     return spots
 
 
@@ -74,18 +74,18 @@ def _bent(image, solution, spots):
 
     state, n_sectors = solution.state, len(solution.angles)
     means, mean, slopes = np.zeros((len(state.radii), n_sectors)), np.empty(n_sectors), np.empty(n_sectors)
-    for ring, turn, height in spots:
-        along_ring(turn * n_sectors, _width(solution, ring), mean, slopes)
+    for ring, place, height in spots:
+        along_ring(place, _width(solution, ring), mean, slopes)
         means[ring] += height * mean
     image = without_rings(image, state, -means, *within_sectors(solution, means))
     s11, s12, s22 = polar.stretch(*state.strain)
-    for ring, turn, height in spots:
-        azimuth, width = math.atan2(s12, s11) + 2 * math.pi * turn, state.widths[ring]
-        place = np.linalg.solve([[s11, s12], [s12, s22]], [math.cos(azimuth), math.sin(azimuth)])
-        place = state.radii[ring] * place + state.center
-        columns, rows = (slice(max(math.ceil(v - _FAR * width), 0), max(math.floor(v + _FAR * width) + 1, 0)) for v in place)
+    for ring, place, height in spots:
+        azimuth, width = math.atan2(s12, s11) + 2 * math.pi * place / n_sectors, state.widths[ring]
+        point = np.linalg.solve([[s11, s12], [s12, s22]], [math.cos(azimuth), math.sin(azimuth)])
+        point = state.radii[ring] * point + state.center
+        columns, rows = (slice(max(math.ceil(v - _FAR * width), 0), max(math.floor(v + _FAR * width) + 1, 0)) for v in point)
         near = image[rows, columns]
         x, y = (np.exp(-0.5 * ((np.arange(first.start, first.start + size) - v) / width) ** 2)
-                for first, size, v in zip((columns, rows), near.shape[::-1], place, strict=True))
+                for first, size, v in zip((columns, rows), near.shape[::-1], point, strict=True))
         near -= (height * y[:, None] * x).astype(image.dtype)
     return image
