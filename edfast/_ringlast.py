@@ -58,7 +58,8 @@ def _completed(frame, solution, found, factor, ellipse):
     size, widest = np.array([factor, factor, 1.0, 1.0]), 2 * found.rings[:, 1].max()
 
     def joined(bumps):
-        return _joined(frame, solution, bumps[(bumps[:, 3] > CHANCE) & (bumps[:, 1] < widest)] * size, ellipse)
+        least = max(CHANCE, math.sqrt(_NOTHING * told(solution.rings)))
+        return _joined(frame, solution, bumps[(bumps[:, 3] > least) & (bumps[:, 1] < widest)] * size, ellipse)
 
     solution = joined(found.bumps)
     # In the profile the rings are as much wider as its blocks are than the pixels.

@@ -213,6 +213,8 @@ def _behind_rim(found, ellipse):
     If what was found contradicts itself, the other one need only be worth more.
     """
     frame, solution, radial = found.frame, found.solution, found.radial
+    if len(solution.rings) > 1 and solution.apart < APART[0]:
+        return found
     radius, width = solution.rings[0, :2]
     place, known = np.arange(len(radial.mean)) + 0.5 - radius, radial.error < np.inf
     within, beyond = known & (place < -2.5 * width), known & (place > 2 * width) & (place < 12 * width)
