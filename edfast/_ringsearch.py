@@ -1,6 +1,7 @@
 """Where a ring pattern is, without any guess: the rough centre that the fit in `edfast.rings` starts from, and the shadows."""
 
 import contextlib
+import copy
 import math
 import threading
 from functools import cached_property
@@ -17,6 +18,7 @@ _CLIMBS = 1, 3, 6    # how many of them are improved: of the quickest method, of
 _PLAIN = 0.5        # share of the contrast that rings must explain about the best one of the quickest method, to try it first,
 _AHEAD, _SEEN = 2.5, 0.1    # or, where it is so many times that about the second one, this share
 _PENUMBRA = 2.0     # by so much a shadow is wider than where it is plainly dark [pixel]
+_ASIDE, _PLANE = 2, 4   # blocks by which closed shadows are wider, and to either side of which a plane is laid
 _FRINGES = 4.0      # blocks to either side in which a better place is looked for
 _HIDDEN = 0.1       # share of the light just outside of a stop that is seen within it at most
 _DEEP = 10.0        # times the noise of a block that such a shadow lies below the dark level if it is a level of its own
@@ -238,10 +240,10 @@ class Search:
         return [(_smooth(self.means, self.usable, reach) - self.dark, share, self._unit / (2 * reach + 1))
                 for reach, share in rules]
 
-    def contrast(self, weights, reach):
+    def contrast(self, weights):
         """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""
         out = np.empty_like(self.means)
-        coarse.contrast(self.means, weights, reach, self.dark, out)
+        coarse.contrast(self.means, weights, _smooth(self.means, weights, 8), self.dark, out)
         return out
 
     def score(self, x, y, e1=0.0, e2=0.0):
@@ -258,7 +260,29 @@ class Search:
         open_ = self.usable * (1 - self.shadows())
         if open_.sum() < 0.1 * open_.size:
             open_ = self.usable
-        return self.contrast(open_, 8), open_
+        return self.contrast(open_), open_
+
+    @cached_property
+    def closed(self):
+        """`shadows` without holes, as the beam makes them that shines through a stop, and what is near them: uint8."""
+        from scipy.ndimage import binary_fill_holes
+
+        return grown(binary_fill_holes(self.shadows()).astype(np.uint8), _ASIDE)
+
+    @cached_property
+    def off_planes(self):
+        """The same search beside closed shadows, of what differs from planes: a steep background along a stop does not."""
+        other = copy.copy(self)
+        open_, around, contrast = self.usable * (1 - self.closed), *np.empty((2, *self.means.shape))
+        coarse.box_plane(self.means, open_, _PLANE, around)
+        coarse.contrast(self.means, open_, around, self.dark, contrast)
+        other.lit = contrast, open_
+        return other
+
+    @property
+    def chance(self):
+        """By so much scores differ by chance: each of the radii adds something like 1."""
+        return 5 * math.sqrt(len(self._bins))
 
     def near(self, x, y, step=2.0):
         """Candidate (x, y) in blocks from a guess, by climbing in steps of so many blocks at first."""
@@ -281,7 +305,7 @@ class Search:
         yield by_slopes(contrast, open_)
         yield by_symmetry(contrast, open_)
         # What was taken for shadows may be the pattern.
-        yield by_slopes(self.contrast(self.usable, 8), self.usable)
+        yield by_slopes(self.contrast(self.usable), self.usable)
 
     def centers(self):
         """Candidates (x, y) in blocks, the most promising first; each is looked for when it is asked for."""
@@ -319,8 +343,7 @@ def nearby_center(image, bad, cx, cy):
     x, y = (cx + 0.5) / size - 0.5, (cy + 0.5) / size - 0.5
     here = search.score(x, y)
     best, x, y = search.climb(here, x, y, step=4.0)
-    # Each of the radii adds something like 1 to the score by chance alone.
-    if best < 5 * np.sqrt(len(search._bins)) or best < 1.2 * here:
+    if best < search.chance or best < 1.2 * here:
         return None
     return (x + 0.5) * size - 0.5, (y + 0.5) * size - 0.5, size
 

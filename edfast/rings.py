@@ -31,7 +31,9 @@ __all__ = ["Ring", "RingFit", "RingNotFoundError", "fit_ring"]
 _TRIALS = 6         # candidates for the centre that are fitted before giving up
 _SECOND = 2         # of them that get further chances
 _CLEAR = 2000.0     # quality from where on no other candidate is tried, if the sectors are calm
-_CLEARLY = 4        # times as clearly must rings stand out that are seen only where the background is taken to be uneven
+_CLEARLY = 4        # times as clearly must rings stand out that are seen only where the background is taken to be uneven, or
+                    # beside closed shadows
+_FAR = 4.0          # blocks of the first step from the centre of a rim on the way to that of rings about it
 _ASTRAY = 0.75      # blocks that a start may have been off its place before its shadows are looked for once more
 _CONTRADICTORY = 2.5    # chi2 of a fit from where on sectors plainly contradict each other
 _SYMMETRIC = 0.6, 0.95  # shares of the best score of the search that the place of a fit must have: of any, and of such a one
@@ -116,24 +118,22 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
     if like is not None:
         with contextlib.suppress(RingNotFoundError):
             return _fit_again(levels, like, center or like.center, radius, ellipse, max_rings)
-    starts = levels.search.centers()
-    if center is not None:
-        starts = itertools.chain([levels.search.near(*levels.place(center))], starts)
     tried: list = []
     agreed, reason = False, "nothing in the image is symmetric about a centre"
-    for attempt, places, uneven in (
-            (try_rings, _noted(itertools.islice(starts, _TRIALS), tried), False),
-            (try_rings, _centred(levels, itertools.islice(_promising(levels, tried), 1), ellipse), False),
-            (try_rings, (levels.search.stretched(*place) for place in _promising(levels, tried)), True),
-            (try_every, _promising(levels, tried), False),
-            (try_highest, _promising(levels, tried), False)):
+    for attempt, places, look in (
+            (try_rings, _noted(_starts(levels, levels.search, center), tried), {}),
+            (try_rings, _starts(levels, levels.search.off_planes, center), {"closed": True}),
+            (try_rings, _centred(levels, itertools.islice(_promising(levels, tried), 1), ellipse), {}),
+            (try_rings, (levels.search.stretched(*place) for place in _promising(levels, tried)), {"uneven": True}),
+            (try_every, _promising(levels, tried), {}),
+            (try_highest, _promising(levels, tried), {})):
         if agreed and attempt is try_every:
             continue
-        found, why = _best(levels, places, attempt, ellipse, uneven)
+        found, why = _best(levels, places, attempt, ellipse, look)
         if found is not None:
             agreed = True
             try:
-                fit = _last_fit(levels, _behind_arm(levels, _behind_rim(found, ellipse), ellipse), radius, ellipse, max_rings)
+                fit = _last_fit(levels, _behind_arm(levels, _behind_rim(levels, found, ellipse), ellipse), radius, ellipse, max_rings)
                 if not _astray(levels, fit, tried):
                     return fit
                 why = "what looks like one is not where the image is symmetric about a centre"
@@ -143,15 +143,27 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
     raise RingNotFoundError(f"no ring found: {reason}")
 
 
+def _starts(levels, search, center):
+    """Candidates of a search, the best one near `center` first if that is given."""
+    if center is not None:
+        yield search.near(*levels.place(center))
+    yield from itertools.islice(search.centers(), _TRIALS)
+
+
 def _astray(levels, fit, tried):
     """Whether the image is so much more symmetric about a place of the search that a fit must have missed its centre.
 
     Where sectors contradict each other the search may have been led to a wrong fringe: any better place nearby is enough.
     """
-    search, contradictory = levels.search, fit.chi2 > _CONTRADICTORY
-    places = [*tried, *(search.around(*place) for place in tried[:_SECOND])] if contradictory else tried
-    best = max(search.score(*place) for place in places)
-    return levels.symmetry(fit) < _SYMMETRIC[contradictory] * best
+    contradictory = fit.chi2 > _CONTRADICTORY
+
+    def better(search):
+        places = [*tried, *(search.around(*place) for place in tried[:_SECOND])] if contradictory else tried
+        best = max(search.score(*place) for place in places)
+        return search.score(*levels.place(fit.center), *fit.strain) < _SYMMETRIC[contradictory] * best
+
+    # About a stop the glow of a bright background is symmetric too.
+    return better(levels.search) and better(levels.search.off_planes)
 
 
 def _noted(starts, tried):
@@ -187,15 +199,15 @@ class _Found(NamedTuple):
     radial: Profile
 
 
-def _best(levels, starts, attempt, ellipse, uneven):
+def _best(levels, starts, attempt, ellipse, look):
     """What an attempt finds at the best of some starts, or None; and why it finds nothing at others.
 
-    On a background that is taken to be `uneven` it must stand out `_CLEARLY` times as clearly.
+    With any but a plain `look` at the starts it must stand out `_CLEARLY` times as clearly.
     """
     most, best, reason = 0.0, None, ""
     for start in starts:
-        for frame, solution, outcome, bumps, radial in _tries(levels, start, ellipse, attempt, uneven):
-            if solution is None or (doubt := doubt_of(solution, _CLEARLY if uneven else 1)):
+        for frame, solution, outcome, bumps, radial in _tries(levels, start, ellipse, attempt, look):
+            if solution is None or (doubt := doubt_of(solution, _CLEARLY if look else 1)):
                 reason = outcome if solution is None else doubt
                 break
             quality = told(outcome) / max(solution.chi2, 1.0) / solution.blended
@@ -206,30 +218,56 @@ def _best(levels, starts, attempt, ellipse, uneven):
     return best, reason
 
 
-def _behind_rim(found, ellipse):
+def _dark_within(found):
+    """Whether it is darker within the innermost ring than between the rings: there may be a round stop, and this its rim."""
+    radial, rings = found.radial, found.solution.rings
+    place, known, width = np.arange(len(radial.mean)) + 0.5 - rings[0, 0], radial.error < np.inf, rings[0, 1]
+    within, beyond = known & (place < -2.5 * width), known & (place > 2 * width) & (place < 12 * width)
+    # A rim is about its own centre.
+    if not within.any() or not beyond.any() or (len(rings) > 1 and found.solution.apart < APART[0]):
+        return False
+    error = math.hypot(radial.error[within].min(), radial.error[beyond].min())
+    return radial.mean[within].mean() + CHANCE * error < radial.mean[beyond].min()
+
+
+def _elsewhere(levels, found):
+    """A place near that of what was found beside a stop, about which the image is more symmetric off the stop; or None."""
+    if not found.frame.shade.any():
+        return None
+    search, place = levels.search.off_planes, (found.solution.state.center + 0.5) / levels.size - 0.5
+    other = search.near(*place, step=_FAR)
+    here, there = search.score(*place, *found.solution.state.strain), search.score(*other)
+    if math.dist(place, other) < _ASTRAY or there < max(here / _SYMMETRIC[1], here + search.chance):
+        return None
+    return other
+
+
+def _behind_rim(levels, found, ellipse):
     """What was found, or what is found without the innermost ring and all within, if that has another centre.
 
-    Where it is darker within than between the rings there may be a round stop: its rim looks like a ring about its own centre.
-    If what was found contradicts itself, the other one need only be worth more.
+    The rim of a round stop looks like a ring about its own centre, the more so on a steep background. If what was found
+    contradicts itself, the other one need only be worth more.
     """
-    frame, solution, radial = found.frame, found.solution, found.radial
-    if len(solution.rings) > 1 and solution.apart < APART[0]:
+    frame, solution = found.frame, found.solution
+    place = _elsewhere(levels, found)
+    if place is None and not _dark_within(found):
         return found
-    radius, width = solution.rings[0, :2]
-    place, known = np.arange(len(radial.mean)) + 0.5 - radius, radial.error < np.inf
-    within, beyond = known & (place < -2.5 * width), known & (place > 2 * width) & (place < 12 * width)
-    if not within.any() or not beyond.any():
-        return found
-    error = math.hypot(radial.error[within].min(), radial.error[beyond].min())
-    if radial.mean[within].mean() + CHANCE * error > radial.mean[beyond].min():
-        return found
+    end, state = solution.rings[0, 0] + 2.5 * solution.rings[0, 1], solution.state
     y, x = np.ogrid[:frame.shade.shape[0], :frame.shade.shape[1]]
-    far = np.hypot(*(frame.size * (v + 0.5) - 0.5 - center for v, center in zip((x, y), solution.state.center, strict=True)))
-    hidden = Frame(frame.image, frame.bad, frame.shade | (far < radius + 2.5 * width + frame.size), frame.size,
-                    frame.uneven)
-    other = _Found(hidden, *try_rings(hidden, State(solution.state.center, (0, 0), [], []), ellipse))
-    left = solution.rings[solution.rings[:, 0] > radius + 2.5 * width]
-    if other.solution is None or doubt_of(other.solution) or told(other.rings) < SPOILT * told(left):
+    far = np.hypot(*(frame.size * (v + 0.5) - 0.5 - center for v, center in zip((x, y), state.center, strict=True)))
+    hidden = Frame(frame.image, frame.bad, frame.shade | (far < end + frame.size), frame.size, frame.uneven)
+    looks = [(hidden, State(state.center, (0, 0), [], []))]
+    if place is not None:
+        # Where the rings are as near as that, what is hidden of the stop must do.
+        clear, start = levels.look(place, closed=True)
+        looks = [(hidden, start), (clear, start)]
+    for hidden, start in looks:
+        other = _Found(hidden, *try_rings(hidden, start, ellipse))
+        if other.solution is not None and not doubt_of(other.solution):
+            break
+    else:
+        return found
+    if told(other.rings) < SPOILT * told(solution.rings[solution.rings[:, 0] > end]):
         return found
     move = other.solution.state.center - solution.state.center
     spread = sum(one.solution.covariance[:2, :2] * scatter_factor(one.solution, ellipse) for one in (found, other))
@@ -300,17 +338,14 @@ class _Levels(NamedTuple):
         """(x, y) of the search [blocks] where a centre is [pixel]."""
         return np.array([(v + 0.5) / self.factor / self.size - 0.5 for v in center])
 
-    def symmetry(self, fit):
-        """How much of the contrast of the small image is a function of the distance from a fitted centre (`Search.score`)."""
-        x, y = self.place(fit.center)
-        return self.search.score(x, y, *fit.strain)
-
-    def look(self, place, uneven=False, narrow=False):
+    def look(self, place, uneven=False, narrow=False, closed=False):
         """(frame, start): the middle-sized image with the shadows about a place of the search, and that place in it.
 
-        The place is (x, y), or (x, y, e1, e2) with a strain. `narrow` as in `Search.stop`.
+        The place is (x, y), or (x, y, e1, e2) with a strain. `narrow` as in `Search.stop`; with the `closed` shadows too.
         """
         shade = self.search.stop(*place, size=self.factor * self.size, narrow=narrow)
+        if closed:
+            shade = shade | self.search.closed
         frame = Frame(self.middle, self.hidden, shade, self.size, uneven)
         return frame, State((np.array(place[:2]) + 0.5) * self.size - 0.5, place[2:] if len(place) > 2 else (0, 0), [], [])
 
@@ -378,18 +413,18 @@ def _fit_again(levels, like, center, radius, ellipse, max_rings):
     return fit
 
 
-def _tries(levels, start, ellipse, attempt, uneven):
+def _tries(levels, start, ellipse, attempt, look):
     """The frame, and what `attempt` makes of it from a start; once more from what it found, if the shadows may be false.
 
     About a place that is off the centre gaps beside narrow rings look dark.
     """
     here = tuple(start)
     for _ in range(2):
-        frame, state = levels.look(here, uneven)
+        frame, state = levels.look(here, **look)
         solution, *more = attempt(frame, state, ellipse)
         yield frame, solution, *more
         before, here = here, tuple((solution.state.center + 0.5) / levels.size - 0.5)
         if not frame.shade.any() or math.dist(before[:2], here) < _ASTRAY:
             return
-        if uneven:
+        if frame.uneven:
             here += tuple(solution.state.strain)

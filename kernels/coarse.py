@@ -11,6 +11,7 @@ LEAST_STEP = 0.2    # the same of a climb with the strain
 STRAINS = 0.015, 0.03, 0.045, 0.06    # that are tried before it
 SPIKE = 30.0    # times as far as anything REACH blocks away is a spike: it brightens what 17 x 17 blocks are compared with
 REACH = 3       # in rows or columns
+SLOPES = 0.02   # of the determinant of the moments of a full square from where on the blocks in it tell the slopes of a plane
 SAMPLE = 4096   # values that tell a median or a quantile well enough
 
 
@@ -129,6 +130,37 @@ def box_mean(values, weights, radius, out):
                 t -= top[x - radius - 1]
                 b -= bottom[x - radius - 1]
             out[y, x] = t / b if b > 1e-6 else 0.0
+
+
+@jit
+def box_plane(values, weights, radius, out):
+    """What the plane through the values over (2 radius + 1)^2 blocks is in the middle of these, by weighted least squares.
+
+    Where they hardly tell its slopes it is their mean (`box_mean`).
+    """
+    height, width = values.shape
+    x, y = np.empty((2, height, width))
+    for i in range(height):
+        x[i], y[i] = np.arange(width), i
+    mean, mx, my, xx, xy, yy, xv, yv = np.empty((8, height, width))
+    box_mean(values, weights, radius, mean)
+    box_mean(x, weights, radius, mx)
+    box_mean(y, weights, radius, my)
+    box_mean(x * x, weights, radius, xx)
+    box_mean(x * y, weights, radius, xy)
+    box_mean(y * y, weights, radius, yy)
+    box_mean(x * values, weights, radius, xv)
+    box_mean(y * values, weights, radius, yv)
+    least = SLOPES * (radius * (radius + 1) / 3) ** 2
+    for i in range(height):
+        for j in range(width):
+            dx, dy = j - mx[i, j], i - my[i, j]
+            a, b, c = xx[i, j] - mx[i, j] ** 2, xy[i, j] - mx[i, j] * my[i, j], yy[i, j] - my[i, j] ** 2
+            by_x, by_y = xv[i, j] - mx[i, j] * mean[i, j], yv[i, j] - my[i, j] * mean[i, j]
+            det = a * c - b * b
+            out[i, j] = mean[i, j]
+            if det > least:
+                out[i, j] += ((c * dx - b * dy) * by_x + (a * dy - b * dx) * by_y) / det
 
 
 @jit
@@ -429,10 +461,9 @@ def hide_spikes(means, usable, low, high):
 
 
 @jit
-def contrast(means, weights, reach, dark, out):
-    """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""
-    around, signal = np.empty_like(means), np.empty_like(means)
-    box_mean(means, weights, reach, around)
+def contrast(means, weights, around, dark, out):
+    """Block means less what is `around`, in units that grow with the square root, clipped at four times the usual."""
+    signal = np.empty_like(means)
     for y in range(means.shape[0]):
         for x in range(means.shape[1]):
             signal[y, x] = max(around[y, x] - dark, 0.0)

@@ -586,14 +586,14 @@ def test_contrast(outlier):
     means, weights = rng.poisson(30, (20, 26)).astype(float), (rng.random((20, 26)) < 0.8).astype(float)
     means[4, 5] += outlier
     out = np.empty_like(means)
-    coarse.contrast(means, weights, 3, 12.0, out)
     around = naive.box_mean(means, weights, 3)
+    coarse.contrast(means, weights, around, 12.0, out)
     signal = np.maximum(around - 12, 0)
     median = functools.partial(np.quantile, q=0.5, method="lower")
     values = np.where(weights > 0, (means - around) / np.sqrt(signal + 0.05 * median(signal[weights > 0])), 0)
     limit = 4 * median(np.abs(values[weights > 0]))
     np.testing.assert_allclose(out, np.clip(values, -limit, limit), atol=1e-9)
-    coarse.contrast(np.full((6, 7), 3.0), np.ones((6, 7)), 2, 0.0, out[:6, :7])
+    coarse.contrast(np.full((6, 7), 3.0), np.ones((6, 7)), np.full((6, 7), 3.0), 0.0, out[:6, :7])
     assert not out[:6, :7].any()
 
 
