@@ -121,10 +121,12 @@ def falls_to_both_sides(radial, ring):
 
 
 def is_rim(radial, rings):
-    """Whether rings that overlap are Gaussians of one edge, or of the light around a stop, and there is no other ring."""
-    if len(rings) < 2 or (np.diff(rings[:, 0]) > rings[1:, 1] + rings[:-1, 1]).any():
+    """Whether rings that overlap are Gaussians of one edge, or of the light around a stop, and others tell less than they."""
+    ends = np.flatnonzero(np.diff(rings[:, 0]) > rings[1:, 1] + rings[:-1, 1]) + 1
+    together = max(np.split(rings, ends), key=lambda some: some[:, 3] @ some[:, 3])
+    if len(together) < 2:
         return False
-    highest = rings[rings[:, 2].argmax()]
+    highest = together[together[:, 2].argmax()]
     sides = _sides(radial, highest)
     if sides is None:
         return False
