@@ -44,14 +44,19 @@ class Freeform(NamedTuple):
 def _told(radial, values, radii, span):
     """What a shift tells by some values instead of the means of a radial profile, and how much of it by chance alone.
 
-    The mean slope of `span` bins says nothing.
+    A slope that changes evenly over `span` bins says nothing: a steep background has one.
     """
     begin = int(_INNER[0] * radii.min())
     known = np.where(radial.error < np.inf, 1 / radial.error ** 2, 0.0)[begin:]
     weight = np.minimum(np.minimum(known[:-2], known[1:-1]), known[2:])
-    some = np.ones(min(span, len(weight)))
-    slope = 0.5 * (values[begin + 2:] - values[begin:-2])
-    usual = np.convolve(weight * slope, some, "same") / np.maximum(np.convolve(weight, some, "same"), 1e-300)
+    slope, place, some = 0.5 * (values[begin + 2:] - values[begin:-2]), np.arange(len(weight)), np.ones(min(span, len(weight)))
+
+    def mean(values):
+        return np.convolve(weight * values, some, "same") / np.maximum(np.convolve(weight, some, "same"), 1e-300)
+
+    usual, middle = mean(slope), mean(place)
+    change = (mean(place * slope) - middle * usual) / np.maximum(mean(place ** 2) - middle ** 2, 1.0)
+    usual += change * (place - middle)
     # By chance each bin tells a half.
     return weight @ (slope - usual) ** 2, 0.5 * np.count_nonzero(weight)
 

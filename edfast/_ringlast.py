@@ -23,6 +23,7 @@ _CLOSE = 0.1        # squared last step that is enough for the whole profile; mo
 _FAIR = 2.5         # and the highest chi2 that it may have, if sectors agree
 _MORE, _SMOOTH, _HALF = 1.2, 0.9, 0.5   # that must leave these shares of errors and scatter, or so small a one of errors; or,
 _LITTLE, _AWAY, _SMOOTHER = 2.0, 3.0, 0.8   # where sectors agree, if the centre is so many errors away, these shares of both
+_ASIDE = 2          # blocks that the whole profile is kept off a shade
 _CALMEST = 0.06     # share of the variances that is left at least where the sectors scatter less
 _ROUGHLY = 0.25     # share of the radius asked for by which that of a ring may differ
 
@@ -244,7 +245,8 @@ def freed(frame, solution, ellipse, missed=True):
     """
     from ._freeform import fit_freeform
 
-    free = fit_freeform(frame, solution.state, ellipse)
+    # The profile that light beside a stop has is not the same all round.
+    free = fit_freeform(frame.shaded(_ASIDE) if frame.shade.any() else frame, solution.state, ellipse)
     if free is None or not free.gain < _CLOSE:
         return None
     chi2, even = mean_square(free.scores), solution.chi2 <= CALM

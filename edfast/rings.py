@@ -231,9 +231,7 @@ def _dark_within(found):
 
 
 def _elsewhere(levels, found):
-    """A place near that of what was found beside a stop, about which the image is more symmetric off the stop; or None."""
-    if not found.frame.shade.any():
-        return None
+    """A place near that of what was found, about which the image is more symmetric off a stop; or None."""
     search, place = levels.search.off_planes, (found.solution.state.center + 0.5) / levels.size - 0.5
     other = search.near(*place, step=_FAR)
     here, there = search.score(*place, *found.solution.state.strain), search.score(*other)
@@ -248,9 +246,9 @@ def _behind_rim(levels, found, ellipse):
     The rim of a round stop looks like a ring about its own centre, the more so on a steep background. If what was found
     contradicts itself, the other one need only be worth more.
     """
-    frame, solution = found.frame, found.solution
-    place = _elsewhere(levels, found)
-    if place is None and not _dark_within(found):
+    frame, solution, dark = found.frame, found.solution, _dark_within(found)
+    place = _elsewhere(levels, found) if dark or frame.shade.any() else None
+    if place is None and not dark:
         return found
     end, state = solution.rings[0, 0] + 2.5 * solution.rings[0, 1], solution.state
     y, x = np.ogrid[:frame.shade.shape[0], :frame.shade.shape[1]]
