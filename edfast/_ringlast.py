@@ -23,7 +23,7 @@ _CLOSE = 0.1        # squared last step that is enough for the whole profile; mo
 _FAIR = 2.5         # and the highest chi2 that it may have, if sectors agree
 _MORE, _SMOOTH, _HALF = 1.2, 0.9, 0.5   # that must leave these shares of errors and scatter, or so small a one of errors; or,
 _LITTLE, _AWAY, _SMOOTHER = 2.0, 3.0, 0.8   # where sectors agree, if the centre is so many errors away, these shares of both
-_ASIDE = 2          # blocks that the whole profile is kept off a shade
+_ASIDE = 1          # block that the whole profile is kept off a shade
 _CALMEST = 0.06     # share of the variances that is left at least where the sectors scatter less
 _ROUGHLY = 0.25     # share of the radius asked for by which that of a ring may differ
 

@@ -13,6 +13,7 @@ _STANDS_OUT = 4.0   # significance of a bump [standard errors],
 _FAINTEST = 0.004   # and in that of all known rings, from where on it is worth a fit
 _LEFT = 0.05        # share of its height that a ring may leave beside itself when it is subtracted from the profile
 _FIRM = 30.0        # standard errors from where on a ring that agrees with one that stands need not stand itself
+_BROAD = 4.0        # its widths from where on another one is as good as a background to it
 _LOPSIDED = 0.4     # length of the steeper flank of a ring, in that of the other one, at least
 _FLANK = 0.75, 0.25     # shares of the smaller depth between which they are measured: a crest need not be in the middle
 _FLAT = 0.2         # height that the profile falls at least on either side, in that of the highest of several rings
@@ -60,6 +61,11 @@ def which_stand(radial, rings, demands, fitted):
 
     radii, widths, heights, _ = np.ascontiguousarray(rings.T)
     feet = profile.count_feet(radial.mean, radial.error, radii, widths, heights, *demands)
+    for k in np.flatnonzero((feet == 0) & (rings[:, 3] > _FIRM)):
+        # What is so broad beside a firm ring is background to it, and may be no bump at all.
+        some = widths < _BROAD * widths[k]
+        alone = profile.count_feet(radial.mean, radial.error, radii[some], widths[some], heights[some], *demands)
+        feet[k] = alone[np.count_nonzero(some[:k])]
     standing = (feet == 2) | ((feet == 1) & (heights > 0.3 * heights[feet > 0].max(initial=0)))
     plain = (rings[:, 3] > _FIRM) & (np.arange(len(rings)) < fitted)
     return standing | plain if (plain & standing).any() else standing

@@ -122,8 +122,8 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
     agreed, reason = False, "nothing in the image is symmetric about a centre"
     for attempt, places, look in (
             (try_rings, _noted(_starts(levels, levels.search, center), tried), {}),
-            (try_rings, _starts(levels, levels.search.off_planes, center), {"closed": True}),
             (try_rings, _centred(levels, itertools.islice(_promising(levels, tried), 1), ellipse), {}),
+            (try_rings, _starts(levels, levels.search.off_planes, center), {"closed": True}),
             (try_rings, (levels.search.stretched(*place) for place in _promising(levels, tried)), {"uneven": True}),
             (try_every, _promising(levels, tried), {}),
             (try_highest, _promising(levels, tried), {})):
@@ -133,7 +133,8 @@ def _search_and_fit(image, bad, center, radius, ellipse, max_rings, like):
         if found is not None:
             agreed = True
             try:
-                fit = _last_fit(levels, _behind_arm(levels, _behind_rim(levels, found, ellipse), ellipse), radius, ellipse, max_rings)
+                found = _behind_arm(levels, _behind_rim(levels, found, ellipse), ellipse)
+                fit = _last_fit(levels, found, radius, ellipse, max_rings)
                 if not _astray(levels, fit, tried):
                     return fit
                 why = "what looks like one is not where the image is symmetric about a centre"
@@ -224,16 +225,21 @@ def _dark_within(found):
     place, known, width = np.arange(len(radial.mean)) + 0.5 - rings[0, 0], radial.error < np.inf, rings[0, 1]
     within, beyond = known & (place < -2.5 * width), known & (place > 2 * width) & (place < 12 * width)
     # A rim is about its own centre.
-    if not within.any() or not beyond.any() or (len(rings) > 1 and found.solution.apart < APART[0]):
+    agreed = len(rings) > 1 and found.solution.apart < APART[0] and not found.solution.contradictory
+    if agreed or not within.any() or not beyond.any():
         return False
     error = math.hypot(radial.error[within].min(), radial.error[beyond].min())
     return radial.mean[within].mean() + CHANCE * error < radial.mean[beyond].min()
 
 
-def _elsewhere(levels, found):
-    """A place near that of what was found, about which the image is more symmetric off a stop; or None."""
+def _elsewhere(levels, found, far):
+    """A place about which the image is more symmetric off a stop than about that of what was found; or None.
+
+    It is near that, or if it may be `far` it is any of the best.
+    """
     search, place = levels.search.off_planes, (found.solution.state.center + 0.5) / levels.size - 0.5
-    other = search.near(*place, step=_FAR)
+    places = [search.near(*place, step=_FAR), *itertools.islice(search.centers(), _SECOND * far)]
+    other = max(places, key=lambda place: search.score(*place))
     here, there = search.score(*place, *found.solution.state.strain), search.score(*other)
     if math.dist(place, other) < _ASTRAY or there < max(here / _SYMMETRIC[1], here + search.chance):
         return None
@@ -247,7 +253,7 @@ def _behind_rim(levels, found, ellipse):
     contradicts itself, the other one need only be worth more.
     """
     frame, solution, dark = found.frame, found.solution, _dark_within(found)
-    place = _elsewhere(levels, found) if dark or frame.shade.any() else None
+    place = _elsewhere(levels, found, dark) if dark or frame.shade.any() else None
     if place is None and not dark:
         return found
     end, state = solution.rings[0, 0] + 2.5 * solution.rings[0, 1], solution.state

@@ -9,7 +9,6 @@ from edfast.kernels.coarse import select
 from edfast.kernels.rings import TRIM, back_substitute, eliminate, gaussian
 
 FOOT = 0.14     # of the height: half as hollow as beside a Gaussian, and on both sides, is no edge
-BROAD = 4.0     # widths of a ring from where on another one is as good as a background to it
 COARSE = 2.5    # width [bins] up to which bumps are looked for every half bin
 FINE = 0.7      # and up to this one, a quarter of a bin
 NARROW = 1.0    # bins that a ring is wide at least, in a profile
@@ -392,7 +391,7 @@ def subtract_rings(mean, radii, widths, heights, skipped):
 def count_feet(mean, error, radii, widths, heights, depth, doubt):
     """How many feet each ring stands on: 2, 1 where the other side cannot be seen, 0 for an edge or a shoulder.
 
-    The other rings are subtracted, but those that are so broad that they are background to it. Between 3.4 and 0.6 widths from the crest a Gaussian runs below its chord, by 0.28 of its
+    The other rings are subtracted. Between 3.4 and 0.6 widths from the crest a Gaussian runs below its chord, by 0.28 of its
     height; the shoulder of a disc or of a blob does not. `depth` is asked for, `doubt` standard errors in its favour.
     Radii are those of a profile whose bin i is centred on i + 0.5.
     """
@@ -401,9 +400,7 @@ def count_feet(mean, error, radii, widths, heights, depth, doubt):
     rest = np.empty_like(mean)
     for k in range(n):
         rest[:] = mean
-        others = widths < BROAD * widths[k]
-        others[k] = False
-        subtract_rings(rest, radii[others], widths[others], heights[others], -1)
+        subtract_rings(rest, radii, widths, heights, k)
         # The profile shows nothing that is narrower than its bins.
         width = max(widths[k], NARROW)
         clear = 0

@@ -580,6 +580,28 @@ def test_what_is_not_usable_is_no_reason_to_keep_a_spike():
     assert np.argwhere(usable == 0).tolist() == [[8, 8], [11, 9]]
 
 
+@pytest.mark.parametrize("radius", [1, 3])
+def test_box_plane(radius):
+    rng = np.random.default_rng(27)
+    values, weights = rng.normal(size=(14, 17)), (rng.random((14, 17)) < 0.7).astype(float)
+    weights[5:, 9:] = 0
+    weights[12, 14:] = 1
+    out = np.empty_like(values)
+    coarse.box_plane(values, weights, radius, out)
+    mean = naive.box_mean(values, weights, radius)
+    least = coarse.SLOPES * (radius * (radius + 1) / 3) ** 2
+    seen = []
+    for y, x in np.ndindex(values.shape):
+        i, j = np.nonzero(weights)
+        near = (np.abs(i - y) <= radius) & (np.abs(j - x) <= radius)
+        i, j = i[near], j[near]
+        seen.append(len(i) > 0 and np.linalg.det(np.cov(np.stack([j, i]), bias=True)) > least)
+        terms = np.stack([np.ones(len(i)), j - x, i - y], axis=1)
+        plane = np.linalg.lstsq(terms, values[i, j])[0][0] if seen[-1] else mean[y, x]
+        assert out[y, x] == pytest.approx(plane, abs=1e-9)
+    assert 0 < sum(seen) < len(seen)
+
+
 @pytest.mark.parametrize("outlier", [0.0, 1e6])
 def test_contrast(outlier):
     rng = np.random.default_rng(26)

@@ -13,7 +13,8 @@ from scipy.ndimage import gaussian_filter
 import edfast
 from benchmarks import scenes
 from edfast import _memory, _ringfit, _ringlast, _ringlevel, _ringlook, _ringsearch, rings
-from edfast._freeform import leave_out_empty
+from edfast._freeform import leave_out_empty, unexplained
+from edfast._ringtry import STANDING
 from edfast._validation import kernel_mask
 from edfast.rings import RingNotFoundError, fit_ring
 from edfast.simulate import BeamStop, ring_pattern
@@ -605,6 +606,93 @@ def test_the_rim_of_a_round_stop_is_not_about_the_centre(counts):
     assert max(pulls) < 6
 
 
+def steep_pattern(seed, radius, width, height, level, power, stop, aside, soft, through=0.0, arm=True):
+    """(image, centre): a ring on a background that falls as a power of the radius, behind a soft stop beside the centre.
+
+    `level` is that of the background at the ring; the beam may shine `through` the stop.
+    """
+    rng = np.random.default_rng(seed)
+    (cx, cy), direction, along = 128 + rng.uniform(-12, 12, 2), *rng.uniform(0, 2 * math.pi, 2)
+    y, x = np.mgrid[:256, :256]
+    r = np.hypot(x - cx, y - cy)
+    image = level * (np.maximum(r, 3) / radius) ** -power + height * np.exp(-0.5 * ((r - radius) / width) ** 2)
+    image += 100 * level * (through > 0) * np.exp(-0.5 * (r / 4) ** 2)
+    x, y = x - cx - aside * math.cos(direction), y - cy - aside * math.sin(direction)
+    away = np.hypot(x, y) - stop
+    if arm:
+        across, back = y * math.cos(along) - x * math.sin(along), -x * math.cos(along) - y * math.sin(along)
+        away = np.minimum(away, np.maximum(np.abs(across) - 6, back))
+    image *= through + (1 - through) / (1 + np.exp(np.clip(-2 * away / soft, -50, 50)))
+    return rng.poisson(image).astype(np.float32), (cx, cy)
+
+
+@pytest.mark.parametrize(("seed", "look"), [
+    (0, {"radius": 55, "width": 4, "height": 100, "level": 400, "power": 1.5, "stop": 30, "aside": 3.5, "soft": 1.5,
+         "through": 0.03, "arm": False}),
+    (2, {"radius": 105, "width": 1.2, "height": 20, "level": 80, "power": 3, "stop": 45, "aside": 10, "soft": 1.5,
+         "arm": False}),
+    (0, {"radius": 84, "width": 4, "height": 1000, "level": 8000, "power": 3, "stop": 20, "aside": 7.5, "soft": 1.5}),
+    (2, {"radius": 61, "width": 1.2, "height": 1000, "level": 4000, "power": 2.5, "stop": 14, "aside": 7, "soft": 1.5,
+         "through": 0.01}),
+    (4, {"radius": 57, "width": 1.2, "height": 1000, "level": 8000, "power": 3, "stop": 14, "aside": 4, "soft": 3,
+         "arm": False}),
+    (0, {"radius": 106, "width": 1.2, "height": 100, "level": 200, "power": 2.5, "stop": 20, "aside": 7, "soft": 3}),
+    (2, {"radius": 48, "width": 2, "height": 100, "level": 800, "power": 2.5, "stop": 14, "aside": 2, "soft": 1.5,
+         "through": 0.01}),
+    (2, {"radius": 76, "width": 1.2, "height": 100, "level": 800, "power": 2.5, "stop": 45, "aside": 10.5, "soft": 3,
+         "arm": False}),
+    (6, {"radius": 60, "width": 4, "height": 20, "level": 80, "power": 2, "stop": 20, "aside": 3, "soft": 0.8}),
+    (7, {"radius": 60, "width": 4, "height": 20, "level": 80, "power": 2, "stop": 20, "aside": 3, "soft": 0.8})])
+def test_a_ring_about_a_stop_on_a_steep_background(seed, look):
+    """The light beside the stop is as symmetric about that as the ring is about its centre; and no ring, nor a profile."""
+    image, center = steep_pattern(seed, **look)
+    fit = fit_ring(image)
+    assert math.dist(fit.center, center) < 4 * fit.center_err < 1
+    assert any(abs(ring.radius - look["radius"]) < 0.5 for ring in fit.rings)
+
+
+def test_a_broad_bump_is_background_to_a_ring():
+    """It takes no feet away from it, even if there is no such bump."""
+    radii = np.arange(128) + 0.5
+    radial = SimpleNamespace(mean=100 + 460 * np.exp(-0.5 * ((radii - 88) / 4) ** 2), error=np.full(128, 3.0))
+    standing = _ringlook.which_stand(radial, np.array([[88, 4, 460, 130.0], [42, 23, 7300, 22]]), STANDING, fitted=1)
+    assert standing.tolist() == [True, False]
+
+
+def test_the_rim_of_a_stop_is_one_beside_the_beam_too():
+    radii = np.arange(200) + 0.5
+    mean = 4 * np.exp(-0.5 * (radii / 6) ** 2) + 12 * np.exp(-(radii - 92) / 60) / (1 + np.exp(-(radii - 90) / 0.8))
+    rings = np.array([[13, 5, 2, 40.0], [92, 2.7, 13, 48], [99, 5.3, 12, 26], [112, 10, 10, 27]])
+    assert _ringlook.is_rim(SimpleNamespace(mean=mean, error=np.full(200, 0.05)), rings)
+
+
+def test_a_steep_background_does_not_call_for_the_whole_profile():
+    radii = np.arange(128) + 0.5
+    ring = np.array([[84, 4, 20, 60.0]])
+    mean = 80 * (radii / 84) ** -1.5 + 20 * np.exp(-0.5 * ((radii - 84) / 4) ** 2)
+    radial = SimpleNamespace(mean=mean, error=np.where(radii < 16, np.inf, np.sqrt(mean / (2 * np.pi * radii))))
+    assert unexplained(radial, ring) < 0.25
+
+
+def test_rings_that_agree_need_one_search_and_no_more_bumps(monkeypatch):
+    """None about the rim of a stop, and no fit with bumps that tell next to nothing."""
+    searches, joins = [], []
+    for module, name, calls, bumps in (rings, "try_rings", searches, None), (_ringlast, "_joined", joins, 2):
+        usual = getattr(module, name)
+
+        def counted(*given, usual=usual, calls=calls, bumps=bumps):
+            if bumps is None or len(given[bumps]):
+                calls.append(given)
+            return usual(*given)
+
+        monkeypatch.setattr(module, name, counted)
+    image, truth = ring_pattern((2048, 2048), (1010.3, 1033.7), [300, 480, 610], widths=4.0, amplitudes=200.0,
+                                beamstop=BeamStop(60), random_state=1)
+    assert_right(fit_ring(image.astype(np.float32)), truth.center, 0.02)
+    assert len(searches) == 1
+    assert not joins
+
+
 def test_what_tells_next_to_nothing_replaces_no_pattern(monkeypatch):
     """What lies beyond the rim of what may be a stop contradicts itself less, if it is little."""
     y, x = np.mgrid[:256, :320]
@@ -615,13 +703,14 @@ def test_what_tells_next_to_nothing_replaces_no_pattern(monkeypatch):
 
     def found(scale):
         levels = rings._levels(np.random.default_rng(1).poisson(scale * image), kernel_mask(None))
-        return rings._best(levels, levels.search.centers(), rings.try_rings, True, False)[0]
+        return levels, rings._best(levels, levels.search.centers(), rings.try_rings, True, {})[0]
 
-    pattern, little = found(1), found(0.02)
+    (levels, pattern), (_, little) = found(1), found(0.02)
     monkeypatch.setattr(rings, "try_rings", lambda *args: tuple(little)[1:])
     pattern.solution.chi2 = 16.0
     assert pattern.solution.worth < little.solution.worth
-    assert rings._behind_rim(pattern, True) is pattern
+    assert rings._dark_within(pattern)
+    assert rings._behind_rim(levels, pattern, True) is pattern
 
 
 @pytest.mark.parametrize("blur", [0.8, 1.5])
