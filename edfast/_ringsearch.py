@@ -267,7 +267,10 @@ class Search:
         """`shadows` without holes, as the beam makes them that shines through a stop, and what is near them: uint8."""
         from scipy.ndimage import binary_fill_holes
 
-        return grown(binary_fill_holes(self.shadows()).astype(np.uint8), _ASIDE)
+        shadows = self.shadows()
+        closed = grown(binary_fill_holes(shadows).astype(np.uint8), _ASIDE)
+        # As in `shadows`: so much is no stop.
+        return closed if closed.mean() < 0.5 else np.zeros_like(closed)
 
     @cached_property
     def off_planes(self):

@@ -651,6 +651,17 @@ def test_a_ring_about_a_stop_on_a_steep_background(seed, look):
     assert any(abs(ring.radius - look["radius"]) < 0.5 for ring in fit.rings)
 
 
+def test_a_dark_frame_about_the_pattern_is_no_stop():
+    """All within it would count as a hole of it."""
+    image, truth = ring_pattern(**BASE | {"radii": [60.0], "amplitudes": 200.0, "background": 300.0}, random_state=4)
+    for dark in (np.s_[8:16, 8:-8], np.s_[-16:-8, 8:-8], np.s_[8:-8, 8:16], np.s_[8:-8, -16:-8]):
+        image[dark] = 1
+    search = rings._levels(image, kernel_mask(None)).search
+    assert search.shadows().any()
+    assert not search.closed.any()
+    assert_right(fit_ring(image), truth.center, 0.05)
+
+
 def test_a_broad_bump_is_background_to_a_ring():
     """It takes no feet away from it, even if there is no such bump."""
     radii = np.arange(128) + 0.5
