@@ -246,7 +246,7 @@ def freed(frame, solution, ellipse, missed=True):
     from ._freeform import fit_freeform
 
     # The profile that light beside a stop has is not the same all round.
-    free = fit_freeform(frame.shaded(_ASIDE) if frame.shade.any() else frame, solution.state, ellipse)
+    free = fit_freeform(frame.shaded(_ASIDE), solution.state, ellipse)
     if free is None or not free.gain < _CLOSE:
         return None
     chi2, even = mean_square(free.scores), solution.chi2 <= CALM

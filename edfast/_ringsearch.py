@@ -186,6 +186,7 @@ class Search:
         self.usable[glare > 0] = 0
         return glare
 
+    @cached_property
     def shadows(self):
         """Dark regions beside bright ones, taken for a beam stop as long as no centre is known: uint8."""
         level = self._levels[0][0]
@@ -240,10 +241,11 @@ class Search:
         return [(_smooth(self.means, self.usable, reach) - self.dark, share, self._unit / (2 * reach + 1))
                 for reach, share in rules]
 
-    def contrast(self, weights):
-        """Block means less their surroundings, in units that grow with the square root, clipped at four times the usual."""
-        out = np.empty_like(self.means)
-        coarse.contrast(self.means, weights, _smooth(self.means, weights, 8), self.dark, out)
+    def contrast(self, weights, level=coarse.box_mean, reach=8):
+        """Block means less the `level` around, in units that grow with the square root, clipped at four times the usual."""
+        around, out = np.empty((2, *self.means.shape))
+        level(self.means, weights, reach, around)
+        coarse.contrast(self.means, weights, around, self.dark, out)
         return out
 
     def score(self, x, y, e1=0.0, e2=0.0):
@@ -257,7 +259,7 @@ class Search:
     @cached_property
     def lit(self):
         """(contrast, weights) of what does not lie in the shadows."""
-        open_ = self.usable * (1 - self.shadows())
+        open_ = self.usable * (1 - self.shadows)
         if open_.sum() < 0.1 * open_.size:
             open_ = self.usable
         return self.contrast(open_), open_
@@ -265,21 +267,17 @@ class Search:
     @cached_property
     def closed(self):
         """`shadows` without holes, as the beam makes them that shines through a stop, and what is near them: uint8."""
-        from scipy.ndimage import binary_fill_holes
-
-        shadows = self.shadows()
-        closed = grown(binary_fill_holes(shadows).astype(np.uint8), _ASIDE)
+        flags = self.shadows.copy()
+        coarse.fill_holes(flags, np.empty(flags.size, np.int64))
+        flags = grown(flags, _ASIDE)
         # As in `shadows`: so much is no stop.
-        return closed if closed.mean() < 0.5 else np.zeros_like(closed)
+        return flags if flags.mean() < 0.5 else np.zeros_like(flags)
 
     @cached_property
     def off_planes(self):
         """The same search beside closed shadows, of what differs from planes: a steep background along a stop does not."""
-        other = copy.copy(self)
-        open_, around, contrast = self.usable * (1 - self.closed), *np.empty((2, *self.means.shape))
-        coarse.box_plane(self.means, open_, _PLANE, around)
-        coarse.contrast(self.means, open_, around, self.dark, contrast)
-        other.lit = contrast, open_
+        other, open_ = copy.copy(self), self.usable * (1 - self.closed)
+        other.lit = self.contrast(open_, coarse.box_plane, _PLANE), open_
         return other
 
     @property

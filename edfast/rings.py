@@ -260,8 +260,9 @@ def _behind_rim(levels, found, ellipse):
     y, x = np.ogrid[:frame.shade.shape[0], :frame.shade.shape[1]]
     far = np.hypot(*(frame.size * (v + 0.5) - 0.5 - center for v, center in zip((x, y), state.center, strict=True)))
     hidden = Frame(frame.image, frame.bad, frame.shade | (far < end + frame.size), frame.size, frame.uneven)
-    looks = [(hidden, State(state.center, (0, 0), [], []))]
-    if place is not None:
+    if place is None:
+        looks = [(hidden, State(state.center, (0, 0), [], []))]
+    else:
         # Where the rings are as near as that, what is hidden of the stop must do.
         clear, start = levels.look(place, closed=True)
         looks = [(hidden, start), (clear, start)]

@@ -188,6 +188,31 @@ def keep_large(flags, least, stack):
             flags[y, x] = flags[y, x] != 0
 
 
+@jit
+def fill_holes(flags, stack):
+    """Flag (uint8) the blocks from which no way leads to the frame over others than flagged ones, in rows and columns.
+
+    `stack` has room for all indices.
+    """
+    height, width = flags.shape
+    end = 0
+    for y in range(height):
+        for x in range(width):
+            if (y in (0, height - 1) or x in (0, width - 1)) and flags[y, x] == 0:
+                flags[y, x], stack[end] = 2, y * width + x
+                end += 1
+    while end:
+        end -= 1
+        v, u = stack[end] // width, stack[end] % width
+        for q, p in ((v - 1, u), (v + 1, u), (v, u - 1), (v, u + 1)):
+            if 0 <= q < height and 0 <= p < width and flags[q, p] == 0:
+                flags[q, p], stack[end] = 2, q * width + p
+                end += 1
+    for y in range(height):
+        for x in range(width):
+            flags[y, x] = flags[y, x] != 2
+
+
 @jit(fastmath=True)
 def radius_bins(columns, cx, dy, form, last, bins):
     """Distance from the centre, rounded to whole blocks and at most `last`, of blocks of one row; `columns` are 0, 1, 2 ...

@@ -795,6 +795,28 @@ def _allow_for_spots(ring_first, radii, widths, signal, variances, information, 
 
 
 @jit
+def _seen_all_round(table, first, lo, step, ring_first, radii, widths, along):
+    """Which groups have a ring of which nearly all of the azimuth is seen."""
+    n_sectors = table.shape[0]
+    for g in range(along.shape[0]):
+        there = np.zeros(n_sectors, np.bool_)
+        show_sectors(table, first[g:g + 2], lo[g:g + 1], step[g:g + 1], ring_first[g:g + 2], radii, widths,
+                     np.ones((1, n_sectors)), np.zeros(n_sectors), there)
+        along[g] = there.mean() > ROUND
+
+
+@jit
+def _hold_free(ring_first, signal, variances, angles, coherent, precision, expected):
+    """How far coefficients may deviate from the common ones, as the free ones do; what backgrounds have in common."""
+    for g in range(ring_first.shape[0] - 1):
+        n = ring_first[g + 1] - ring_first[g]
+        for p in range(n + 2):
+            precision[g, p] = scatter_precision(signal[g, p], variances[g, p], angles)
+            if coherent and p >= n and n <= FEW:
+                coherent_part(signal[g, p], variances[g, p], precision[g, p], angles, expected[g, p])
+
+
+@jit
 def _against(last, theta, total):
     """Whether a step goes back on the one before, each parameter in its own standard deviation."""
     product = 0.0
@@ -822,14 +844,11 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
     cells = np.empty(3 * n_sectors * table.shape[1])
     gather_cells(table, first, lo, step, ring_first, cells)
     along = np.zeros(lo.shape[0], np.bool_)
+    if final:
+        _seen_all_round(table, first, lo, step, ring_first, radii, widths, along)
     for g in range(lo.shape[0]):
         for k in range(ring_first[g], ring_first[g + 1]):
             strengths[k] = signal[g, k - ring_first[g]]
-        if final:
-            there = np.zeros(n_sectors, np.bool_)
-            show_sectors(table, first[g:g + 2], lo[g:g + 1], step[g:g + 1], ring_first[g:g + 2], radii, widths,
-                         weights[g:g + 1], np.zeros(n_sectors), there)
-            along[g] = there.mean() > ROUND
     back_first = 4 + 3 * n + np.cumsum(degrees + 1) - degrees - 1
     radii0, widths0 = radii.copy(), widths.copy()
     gain = chi2 = np.inf
@@ -860,12 +879,7 @@ def fit_rings(table, angles, first, lo, step, ring_first, degrees, radii, widths
                     relax if turn > FREE_TURNS else 1.0, weights * trust, strengths, signal, variances, scores, information,
                     moves)
         if turn == FREE_TURNS - 1:
-            for g in range(lo.shape[0]):
-                n_here = ring_first[g + 1] - ring_first[g]
-                for p in range(n_here + 2):
-                    precision[g, p] = scatter_precision(signal[g, p], variances[g, p], angles)
-                    if final and p >= n_here and n_here <= FEW:
-                        coherent_part(signal[g, p], variances[g, p], precision[g, p], angles, expected[g, p])
+            _hold_free(ring_first, signal, variances, angles, final, precision, expected)
         if EVEN_TURNS <= turn < FREE_TURNS:
             _free_mean(ring_first, signal, variances)
         if 1 < turn < HOLD_TURNS:

@@ -580,6 +580,16 @@ def test_what_is_not_usable_is_no_reason_to_keep_a_spike():
     assert np.argwhere(usable == 0).tolist() == [[8, 8], [11, 9]]
 
 
+@pytest.mark.parametrize("shape", [(40, 50), (1, 9), (9, 1), (2, 2)])
+def test_fill_holes(shape):
+    flags = (np.random.default_rng(28).random(shape) < 0.55).astype(np.uint8)
+    filled = flags.copy()
+    coarse.fill_holes(filled, np.empty(flags.size, np.int64))
+    np.testing.assert_array_equal(filled, ndimage.binary_fill_holes(flags))
+    assert filled.dtype == np.uint8
+    assert (filled.sum() > flags.sum()) == (shape == (40, 50))
+
+
 @pytest.mark.parametrize("radius", [1, 3])
 def test_box_plane(radius):
     rng = np.random.default_rng(27)

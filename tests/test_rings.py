@@ -657,7 +657,7 @@ def test_a_dark_frame_about_the_pattern_is_no_stop():
     for dark in (np.s_[8:16, 8:-8], np.s_[-16:-8, 8:-8], np.s_[8:-8, 8:16], np.s_[8:-8, -16:-8]):
         image[dark] = 1
     search = rings._levels(image, kernel_mask(None)).search
-    assert search.shadows().any()
+    assert search.shadows.any()
     assert not search.closed.any()
     assert_right(fit_ring(image), truth.center, 0.05)
 
